@@ -1,0 +1,27 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- require "fae": everything a servant stands on, each part from the module of its name.
+local core = require "fae.core"
+local task = require "fae.task"
+local types = require "fae.types"
+local time = require "fae.time"
+
+return {
+  servant = require("fae.servant").new,
+  call = require("fae.call").call,
+  config = require("fae.config").get,
+  log = require "fae.log",
+  json = require "fae.json",
+  msgpack = require "fae.msgpack",
+  time = time,
+  sleep = task.sleep,
+  spawn = task.spawn,
+  parallel = task.parallel,
+  timer = task.timer,
+  null = types.null,
+  map = types.map,
+  array = types.array,
+  bin = types.bin,
+  ext = types.ext,
+  err = core.err,
+}

@@ -1,0 +1,120 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- fae.servant "name": declares a servant and its methods. Everything wrong with a declaration is raised at its line, so
+-- that the check before a reload shows it.
+local core = require "fae.core"
+
+local M = {}
+
+local NAME = "^[%a_][%w_]*$"
+local option_types = {
+  args = "table", timeout_ms = "number", doc = "string", route = "number", idempotent = "boolean", alias = "string",
+}
+local TIMEOUT_MAX_MS = 600000
+
+local function near(word, candidates)
+  local best, least = nil, 3
+  for candidate in pairs(candidates) do
+    local a, b = #word, #candidate
+    local row = {}
+    for j = 0, b do row[j] = j end
+    for i = 1, a do
+      local diagonal = row[0]
+      row[0] = i
+      for j = 1, b do
+        local above = row[j]
+        local cost = word:byte(i) == candidate:byte(j) and 0 or 1
+        row[j] = math.min(above + 1, row[j - 1] + 1, diagonal + cost)
+        diagonal = above
+      end
+    end
+    if row[b] < least then best, least = candidate, row[b] end
+  end
+  return best and ("; did you mean %q?"):format(best) or ""
+end
+
+local function check_args(method, args, level)
+  for i, word in ipairs(args) do
+    if type(word) ~= "string" or not core.arg_type(word) then
+      error(("%s: args[%d] is %s, not a type: any int number string boolean table map array, each with ? when optional,"
+        .. ' or "..." last'):format(method, i, tostring(word)), level)
+    end
+    if word == "..." and i ~= #args then error(method .. ': "..." must be the last of args', level) end
+  end
+end
+
+local function check_options(method, options, level)
+  for key, value in pairs(options) do
+    local want = option_types[key]
+    if not want then
+      error(("%s: no option %q%s"):format(method, tostring(key), near(tostring(key), option_types)), level)
+    end
+    if type(value) ~= want then
+      error(("%s: %s must be a %s, not a %s"):format(method, key, want, type(value)), level)
+    end
+  end
+  if options.args then check_args(method, options.args, level + 1) end
+  local ms = options.timeout_ms
+  if ms and (ms < 1 or ms > TIMEOUT_MAX_MS) then
+    error(("%s: timeout_ms is 1 to %d, not %s"):format(method, TIMEOUT_MAX_MS, ms), level)
+  end
+  local route = options.route
+  if route and (route < 1 or route % 1 ~= 0 or (options.args and route > #options.args)) then
+    error(("%s: route is the number of an argument, from 1"):format(method), level)
+  end
+end
+
+--- fae.servant(name[, options]) -> servant
+-- options.jit = false runs the calling file interpreted, so that the watchdog can stop its loops.
+function M.new(name, options)
+  if type(name) ~= "string" or not name:match(NAME) then
+    error('a servant\'s name is a word, as in fae.servant "user"', 2)
+  end
+  for _, other in ipairs(core.servants) do
+    if other.name == name then error(("servant %q is declared twice"):format(name), 2) end
+  end
+  if options and options.jit == false then jit.off(debug.getinfo(2, "f").func, true) end
+
+  local entry = { name = name, methods = {} }
+  core.servants[#core.servants + 1] = entry
+  local servant = { name = name }
+
+  --- servant.method(name[, options], function(call, ...) end)
+  -- The function returns a value, or nil, err.
+  function servant.method(method, opts, fn)
+    if type(opts) == "function" and fn == nil then opts, fn = {}, opts end
+    if type(method) ~= "string" or not method:match(NAME) then error("a method's name is a word", 2) end
+    local full = name .. "." .. method
+    if type(opts) ~= "table" then error(full .. ": options must be a table", 2) end
+    if type(fn) ~= "function" then error(full .. ": the method itself must be a function", 2) end
+    check_options(full, opts, 3)
+    if not core.register(full, fn, opts) then
+      error(#full > 128 and full .. ": the name is longer than 128 bytes" or full .. " is declared twice", 2)
+    end
+    if opts.alias and not core.register(full, fn, opts, opts.alias) then
+      error(("%s: alias %q is taken"):format(full, opts.alias), 2)
+    end
+    entry.methods[#entry.methods + 1] = {
+      name = full, args = opts.args, timeout_ms = opts.timeout_ms, doc = opts.doc, route = opts.route,
+      idempotent = opts.idempotent or nil, alias = opts.alias,
+    }
+    servant[method] = servant[method] or fn
+  end
+
+  local function hook(where, what)
+    return function(fn)
+      if type(fn) ~= "function" then error(("%s.%s takes a function"):format(name, what), 2) end
+      where(name, fn)
+    end
+  end
+  --- servant.on_load(function(state) end): while it is prepared; may have no effect outside. state is a table that this
+  -- worker keeps for the servant over reloads.
+  servant.on_load = hook(core.on_load, "on_load")
+  --- servant.on_unload(function() end): after a newer generation took over; may wait.
+  servant.on_unload = hook(core.on_unload, "on_unload")
+  --- servant.self_check(function() end): in the check before a reload; raise to refuse it.
+  servant.self_check = hook(core.self_check, "self_check")
+  return servant
+end
+
+return M

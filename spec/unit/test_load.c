@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The load generator against a small server whose faults are known, so that its figures can be checked: whatever goes
+ * wrong must be counted, and nothing twice.
+ */
+#include "unit.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/clock.h"
+#include "cmd/client.h"
+#include "cmd/load.h"
+
+enum fault {
+    NONE,
+    REVERSE,  /* the answers of one read last first */
+    ERRORS,   /* every fourth call */
+    TWICE,    /* every answer */
+    HANG_UP,  /* in place of every tenth answer */
+    SILENT,   /* never an answer */
+    GARBAGE,  /* in place of every tenth answer */
+    ONE_BYTE, /* writes of one byte */
+};
+
+enum { REQUEST_BYTES = 12, ANSWER_BYTES = 9, CONNS = 8 };
+
+struct server {
+    char dir[100], addr[120];
+    int listener;
+    enum fault fault;
+    pid_t pid;
+};
+
+/* One answer for a request; false closes the connection. */
+static bool answer(const struct server *srv, int fd, const uint8_t *request)
+{
+    static unsigned n;
+    uint8_t bytes[] = { 0x94, 0x01, 0xce, 0, 0, 0, 0, 0xc0, 0xc0 };
+    uint32_t id = fae_be32(request + FAE_REQUEST_MSGID_AT);
+
+    n++;
+    memcpy(bytes + 3, request + FAE_REQUEST_MSGID_AT, 4);
+    if (srv->fault == SILENT)
+        return true;
+    if (srv->fault == HANG_UP && n % 10 == 0)
+        return false;
+    if (srv->fault == GARBAGE && n % 10 == 0)
+        bytes[0] = 0xc1;
+    if (srv->fault == ERRORS && id % 4 == 0)
+        bytes[7] = 0x01; /* an error that is a number */
+    for (unsigned i = 0; srv->fault == ONE_BYTE && i < sizeof bytes - 1; i++)
+        if (write(fd, bytes + i, 1) != 1)
+            return false;
+    if (srv->fault == ONE_BYTE)
+        return write(fd, bytes + sizeof bytes - 1, 1) == 1;
+    for (int i = 0; i < (srv->fault == TWICE ? 2 : 1); i++)
+        if (write(fd, bytes, sizeof bytes) != sizeof bytes)
+            return false;
+    return true;
+}
+
+static bool serve_one(const struct server *srv, int fd)
+{
+    uint8_t in[REQUEST_BYTES * 64];
+    ssize_t n = read(fd, in, sizeof in); /* the generator sends a batch in one write, and it fits */
+
+    if (n <= 0 || n % REQUEST_BYTES)
+        return false;
+    for (ssize_t i = 0; i < n; i += REQUEST_BYTES)
+        if (!answer(srv, fd, in + (srv->fault == REVERSE ? n - REQUEST_BYTES - i : i)))
+            return false;
+    return true;
+}
+
+static int serve(void *arg)
+{
+    const struct server *srv = arg;
+    struct pollfd fds[CONNS + 1] = { { .fd = srv->listener, .events = POLLIN } };
+
+    for (unsigned i = 1; i <= CONNS; i++)
+        fds[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
+    for (;;) {
+        unsigned free_slot = 0;
+
+        for (unsigned i = 1; i <= CONNS; i++)
+            if (fds[i].fd < 0)
+                free_slot = i;
+        fds[0].events = free_slot ? POLLIN : 0;
+        fds[0].revents = 0;
+        if (poll(fds, CONNS + 1, 10000) <= 0)
+            return 1;
+        for (unsigned i = 1; i <= CONNS; i++)
+            if (fds[i].fd >= 0 && fds[i].revents && !serve_one(srv, fds[i].fd)) {
+                close(fds[i].fd);
+                fds[i].fd = -1;
+            }
+        if (fds[0].revents & POLLIN)
+            fds[free_slot].fd = accept(srv->listener, NULL, NULL);
+    }
+}
+
+static void start(struct server *srv, enum fault fault)
+{
+    struct sockaddr_un sa = { .sun_family = AF_UNIX };
+
+    srv->fault = fault;
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s/s", unit_dir(srv->dir, sizeof srv->dir));
+    snprintf(srv->addr, sizeof srv->addr, "unix:%s", sa.sun_path);
+    srv->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(srv->listener, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(srv->listener, 100), 0);
+    srv->pid = unit_fork(serve, srv);
+}
+
+static void stop(struct server *srv)
+{
+    kill(srv->pid, SIGKILL);
+    assert_int_equal(unit_wait(srv->pid), -SIGKILL);
+    close(srv->listener);
+    unit_dir_remove(srv->dir);
+}
+
+static void load(struct server *srv, struct fae_load_opts opts, struct fae_load_result *result)
+{
+    char why[200] = "";
+
+    memset(result, 0, sizeof *result);
+    opts.grace_ms = 50;
+    assert_int_equal(fae_addr_parse(srv->addr, &opts.addr, why, sizeof why), FAE_OK);
+    assert_int_equal(fae_client_request(&opts.request, "a.b", NULL, 0, why, sizeof why), FAE_OK);
+    assert_int_equal(opts.request.len, REQUEST_BYTES);
+    if (fae_load_run(&opts, result, why, sizeof why) != FAE_OK)
+        fail_msg("%s", why);
+    fae_buf_fini(&opts.request);
+}
+
+static uint64_t n_errors(const struct fae_load_result *r)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < r->tally.n_rows; i++)
+        n += r->tally.rows[i].n;
+    return n;
+}
+
+/* A fixed number of calls: which of them are answered well, and how often connections and messages go wrong. */
+static const struct {
+    const char *what;
+    enum fault fault;
+    bool connect_per_call;
+    unsigned conns, depth;
+    uint64_t calls;
+    uint64_t n_ok_min, n_ok_max, n_lost_min, n_stray_min;
+    const char *code;
+} rows[] = {
+    { "one connection", NONE, false, 1, 1, 100, 100, 100, 0, 0, NULL },
+    { "batches, the last one short", NONE, false, CONNS, 16, 1000, 1000, 1000, 0, 0, NULL },
+    { "more connections than calls", NONE, false, CONNS, 1, 3, 3, 3, 0, 0, NULL },
+    { "connect per call", NONE, true, CONNS, 1, 200, 200, 200, 0, 0, NULL },
+    { "out of order", REVERSE, false, 2, 16, 640, 640, 640, 0, 0, NULL },
+    { "byte by byte", ONE_BYTE, false, 2, 4, 100, 100, 100, 0, 0, NULL },
+    { "errors", ERRORS, false, 2, 4, 400, 300, 300, 0, 0, "ERROR" },
+    { "answered twice", TWICE, false, 1, 1, 10, 10, 10, 0, 1, NULL },
+    { "closed now and then", HANG_UP, false, 2, 4, 100, 50, 90, 5, 0, "WORKER_LOST" },
+    { "closed now and then, a connection each call", HANG_UP, true, 2, 1, 100, 90, 90, 10, 0, "WORKER_LOST" },
+    { "garbage now and then", GARBAGE, false, 2, 4, 100, 50, 90, 5, 0, "BAD_MESSAGE" },
+};
+
+static void test_calls(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < UNIT_N(rows); i++) {
+        struct fae_load_opts opts = { .conns = rows[i].conns,
+                                      .depth = rows[i].depth,
+                                      .calls = rows[i].calls,
+                                      .connect_per_call = rows[i].connect_per_call,
+                                      .duration_ms = 5000 };
+        struct fae_load_result *r = calloc(1, sizeof *r);
+        unsigned fds = unit_count_fds();
+        struct server srv;
+
+        start(&srv, rows[i].fault);
+        load(&srv, opts, r);
+        stop(&srv);
+        if (r->n_sent != rows[i].calls || r->tally.n_ok < rows[i].n_ok_min || r->tally.n_ok > rows[i].n_ok_max ||
+            r->n_lost < rows[i].n_lost_min || r->tally.n_stray < rows[i].n_stray_min || r->n_refused)
+            fail_msg("%s: sent %llu, ok %llu, lost %llu, refused %llu, stray %llu", rows[i].what,
+                     (unsigned long long)r->n_sent, (unsigned long long)r->tally.n_ok, (unsigned long long)r->n_lost,
+                     (unsigned long long)r->n_refused, (unsigned long long)r->tally.n_stray);
+        assert_int_equal(r->tally.n_ok + n_errors(r), r->n_sent);
+        assert_int_equal(r->tally.n_rows, rows[i].code ? 1 : 0);
+        if (rows[i].code)
+            assert_string_equal(r->tally.rows[0].code, rows[i].code);
+        assert_int_equal(unit_count_fds(), fds);
+        fae_tally_fini(&r->tally);
+        free(r);
+    }
+}
+
+static void test_duration(void **state)
+{
+    struct fae_load_opts opts = { .conns = 2, .depth = 4, .duration_ms = 100 };
+    struct fae_load_result *r = calloc(1, sizeof *r);
+    const struct fae_hist *latency = &r->latency;
+    struct server srv;
+
+    (void)state;
+    start(&srv, NONE);
+    load(&srv, opts, r);
+    stop(&srv);
+    assert_true(r->n_sent > 8);
+    assert_int_equal(r->tally.n_ok, r->n_sent);
+    assert_true(r->elapsed_ns >= 50000000);
+    assert_true(r->latency_max_ns > 0);
+    assert_true(r->latency_sum_ns <= r->latency_max_ns * r->n_sent);
+    assert_true(fae_hist_quantile(&latency, 1, 0.5) > 0);
+    fae_tally_fini(&r->tally);
+    free(r);
+}
+
+static void test_silent_server(void **state)
+{
+    struct fae_load_opts opts = { .conns = 2, .depth = 4, .duration_ms = 30 };
+    struct fae_load_result *r = calloc(1, sizeof *r);
+    uint64_t began_ms = fae_now_ms();
+    struct server srv;
+
+    (void)state;
+    start(&srv, SILENT);
+    load(&srv, opts, r);
+    stop(&srv);
+    assert_int_equal(r->n_sent, 8);
+    assert_int_equal(r->tally.n_ok, 0);
+    assert_string_equal(r->tally.rows[0].code, "TIMEOUT");
+    assert_int_equal(r->tally.rows[0].n, 8);
+    assert_true(fae_now_ms() - began_ms >= 80);
+    free(r);
+}
+
+/* The server dies in the middle: every call is accounted for, and the run ends. */
+static void test_server_dies(void **state)
+{
+    for (int connect_per_call = 0; connect_per_call < 2; connect_per_call++) {
+        struct fae_load_opts opts = {
+            .conns = 2, .depth = 1, .calls = 100, .connect_per_call = connect_per_call, .duration_ms = 200
+        };
+        struct fae_load_result *r = calloc(1, sizeof *r);
+        struct server srv;
+
+        (void)state;
+        start(&srv, SILENT);
+        close(srv.listener); /* the child's is then the only one */
+        if (fork() == 0) {
+            unit_sleep_ms(50);
+            kill(srv.pid, SIGKILL);
+            _exit(0);
+        }
+        load(&srv, opts, r);
+        assert_int_equal(r->tally.n_ok, 0);
+        assert_int_equal(n_errors(r), r->n_sent);
+        assert_int_equal(r->n_lost, 2);
+        assert_true(r->n_refused > 2);
+        assert_true(r->n_sent >= 2);
+        assert_int_equal(unit_wait(srv.pid), -SIGKILL);
+        wait(NULL);
+        unit_dir_remove(srv.dir);
+        free(r);
+    }
+}
+
+static void test_nobody_there(void **state)
+{
+    struct fae_load_opts opts = { .conns = 2, .depth = 1, .calls = 1, .duration_ms = 100 };
+    struct fae_load_result *r = calloc(1, sizeof *r);
+    char why[200] = "";
+
+    (void)state;
+    assert_int_equal(fae_addr_parse("unix:/nonexistent/sock", &opts.addr, why, sizeof why), FAE_OK);
+    assert_int_equal(fae_client_request(&opts.request, "a.b", NULL, 0, why, sizeof why), FAE_OK);
+    assert_int_equal(fae_load_run(&opts, r, why, sizeof why), FAE_UNAVAILABLE);
+    assert_non_null(strstr(why, "/nonexistent/sock: No such file"));
+    assert_int_equal(r->n_sent, 0);
+    fae_buf_fini(&opts.request);
+    free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_calls),       cmocka_unit_test(test_duration),     cmocka_unit_test(test_silent_server),
+        cmocka_unit_test(test_server_dies), cmocka_unit_test(test_nobody_there),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    fae_clock_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

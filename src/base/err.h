@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The one table of error codes. C returns them, Lua, the wire, clients and logs name them: a row here is a word
+ * everywhere. Columns: name, may the same call be sent again as it is, what it means.
+ */
+#ifndef FAE_BASE_ERR_H
+#define FAE_BASE_ERR_H
+
+#include <stdbool.h>
+
+#define FAE_ERR_MAP(X)                                                                                                 \
+    X(OK, false, "ok")                                                                                                 \
+    X(MORE, false, "need more bytes") /* a codec's answer, not a failure */                                            \
+    X(BAD_MESSAGE, false, "not a msgpack-RPC message")                                                                 \
+    X(UNKNOWN_METHOD, false, "no such method")                                                                         \
+    X(BAD_ARGS, false, "arguments do not fit the method")                                                              \
+    X(LIMIT, false, "a size limit was met")                                                                            \
+    X(TIMEOUT, true, "deadline passed")                                                                                \
+    X(CANCELLED, false, "the caller hung up")                                                                          \
+    X(RELOADED, true, "the generation this belonged to was replaced")                                                  \
+    X(OVERLOAD, true, "too much work in flight")                                                                       \
+    X(BUSY, true, "too many connections")                                                                              \
+    X(DRAINING, true, "the node is stopping")                                                                          \
+    X(WORKER_LOST, true, "the connection was lost before the answer came")                                             \
+    X(UNAVAILABLE, true, "cannot be reached")                                                                          \
+    X(CLOSED, false, "closed")                                                                                         \
+    X(NOT_FOUND, false, "no such thing")                                                                               \
+    X(ADDR_IN_USE, false, "address is in use")                                                                         \
+    X(BAD_CONFIG, false, "configuration is wrong")                                                                     \
+    X(BAD_SERVANT, false, "a servant does not load")                                                                   \
+    X(NO_MEMORY, true, "out of memory")                                                                                \
+    X(SYSTEM, true, "the system refused")                                                                              \
+    X(INTERNAL, false, "a bug in a servant or in fae")
+
+enum fae_err {
+#define FAE_ERR_ENUM(name, retryable, text) FAE_##name,
+    FAE_ERR_MAP(FAE_ERR_ENUM)
+#undef FAE_ERR_ENUM
+        FAE_ERR_COUNT
+};
+
+/* "TIMEOUT"; static text. */
+const char *fae_err_name(enum fae_err err);
+/* "deadline passed"; static text. */
+const char *fae_err_text(enum fae_err err);
+/* May the same call be sent again unchanged, perhaps elsewhere? */
+bool fae_err_retryable(enum fae_err err);
+/* The code of that name, or FAE_ERR_COUNT. Borrows name, which need not end in NUL. */
+enum fae_err fae_err_of(const char *name, unsigned long len);
+
+#endif

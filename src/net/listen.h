@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Listening sockets, bound by the supervisor and kept open over the deaths of workers, so that a queued connection
+ * waits instead of being reset. tcp: one SO_REUSEPORT socket a worker; unix: one socket for all.
+ */
+#ifndef FAE_NET_LISTEN_H
+#define FAE_NET_LISTEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "net/addr.h"
+
+struct fae_listener {
+    struct fae_addr addr;       /* with the real port, once open */
+    char text[FAE_ADDR_TEXT];   /* of addr */
+    bool half_close;
+    mode_t mode;                /* unix: of the socket file */
+    bool shared;                /* one fd for all workers, fds[0] */
+    unsigned n_fds;
+    int fds[FAE_WORKERS_MAX];
+};
+
+/* Binds and listens; addr, half_close and mode are set. A stale unix socket that nobody answers on is replaced. Another
+ * server on the same tcp port is noticed although SO_REUSEPORT would let us in. ADDR_IN_USE or SYSTEM with a sentence in
+ * why_out; nothing stays open then. */
+enum fae_err fae_listener_open(struct fae_listener *ln, unsigned n_workers, int backlog, char *why_out, size_t why_size);
+/* Closes the fds; `unlink_path` also removes a unix socket's file. */
+void fae_listener_close(struct fae_listener *ln, bool unlink_path);
+
+#endif

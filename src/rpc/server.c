@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The turn of a worker's server: run what came in, send what is ready, bury what closed.
+ */
+#include "rpc/server.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "rpc/server_impl.h"
+
+void fae_queue_push(struct fae_queue *q, struct fae_session *s)
+{
+    if (q->n == q->cap) {
+        q->cap = q->cap ? q->cap * 2 : 64;
+        q->items = fae_realloc(q->items, q->cap * sizeof *q->items);
+    }
+    q->items[q->n++] = s;
+}
+
+struct fae_server *fae_server_new(const struct fae_server_opts *opts)
+{
+    struct fae_server *server = fae_zalloc(sizeof *server);
+
+    server->o = *opts;
+    server->stats = &opts->stats->workers[opts->slot];
+    server->slot = &opts->slots->slots[opts->slot];
+    server->arena = fae_alloc(FAE_READ_ARENA);
+    fae_list_init(&server->sessions);
+    fae_accept_init(server);
+    return server;
+}
+
+/* Those that a queue still holds stay until that queue was walked. */
+static void bury(struct fae_server *server)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < server->grave.n; i++) {
+        struct fae_session *s = server->grave.items[i];
+
+        if (s->is_ready || s->is_dirty)
+            server->grave.items[kept++] = s;
+        else if (server->n_spare_sessions < FAE_SPARE_SESSIONS)
+            server->spare_sessions[server->n_spare_sessions++] = s;
+        else
+            free(s);
+    }
+    server->grave.n = kept;
+}
+
+void fae_server_free(struct fae_server **server_io)
+{
+    struct fae_server *server = *server_io;
+
+    *server_io = NULL;
+    if (!server)
+        return;
+    fae_accept_fini(server);
+    FAE_LIST_EACH(node, &server->sessions)
+        fae_session_close(FAE_CONTAINER(node, struct fae_session, node), FAE_DRAINING);
+    for (uint32_t i = 0; i < server->grave.n; i++)
+        free(server->grave.items[i]);
+    while (server->n_spare_sessions)
+        free(server->spare_sessions[--server->n_spare_sessions]);
+    while (server->n_spare_bufs)
+        fae_buf_fini(&server->spare_bufs[--server->n_spare_bufs]);
+    free(server->ready.items);
+    free(server->running.items);
+    free(server->dirty.items);
+    free(server->grave.items);
+    free(server->arena);
+    free(server);
+}
+
+void fae_server_accept(struct fae_server *server)
+{
+    server->accepting = true;
+    fae_accept_start(server);
+}
+
+/* Runs the sessions in `running` from where the last pass stopped, up to a full batch. Runs under the service's guard. */
+static void run_some(void *arg)
+{
+    struct fae_server *server = arg;
+
+    while (server->run_at < server->running.n && server->n_run < FAE_BATCH_CALLS) {
+        struct fae_session *s = server->running.items[server->run_at];
+
+        if (!s->closed && !s->closing)
+            fae_session_run(s);
+        if (s->turn_len && !s->closed && !s->closing)
+            continue; /* the batch is full, or a call was cut: this session is not through */
+        s->is_ready = false;
+        s->turn_len = 0;
+        server->run_at++;
+    }
+}
+
+static void flush(struct fae_server *server)
+{
+    for (uint32_t i = 0; i < server->dirty.n; i++) {
+        struct fae_session *s = server->dirty.items[i];
+
+        s->is_dirty = false;
+        fae_session_flush(s);
+    }
+    server->dirty.n = 0;
+}
+
+bool fae_server_turn(struct fae_server *server)
+{
+    struct fae_queue taken = server->running;
+    bool busy = server->ready.n > 0;
+
+    /* Sessions made ready while these run wait for the next turn, so that no one starves the loop. */
+    server->running = server->ready;
+    server->ready = taken;
+    server->ready.n = 0;
+    server->run_at = 0;
+    server->ticks = fae_ticks();
+    while (server->run_at < server->running.n) {
+        server->n_run = 0;
+        while (!server->o.ops->guard(server->o.service, run_some, server))
+            continue;
+        flush(server);
+    }
+    server->running.n = 0;
+    server->arena_used = 0;
+    flush(server);
+    bury(server);
+    fae_accept_turn(server, busy);
+    FAE_STAT_SET(server->slot->n_sessions, server->n_sessions);
+    return server->ready.n > 0;
+}
+
+/* Idle sessions go at a pace that spares whoever they reconnect to; those with calls wait for them. */
+static void drain_some(struct fae_server *server, uint64_t now_ms)
+{
+    uint64_t spread = server->o.config->drain_spread_ms, past = now_ms - server->drain_started_ms;
+    unsigned n = server->n_sessions / 10 + 100; /* a tick's share: small nodes are through at once */
+
+    if (past >= spread)
+        n = server->n_sessions;
+    FAE_LIST_EACH(node, &server->sessions) {
+        struct fae_session *s = FAE_CONTAINER(node, struct fae_session, node);
+
+        if (n == 0)
+            return;
+        if (s->n_calls || s->out.len || s->in || s->is_ready)
+            continue;
+        fae_session_close(s, FAE_DRAINING);
+        n--;
+    }
+}
+
+void fae_server_tick(struct fae_server *server)
+{
+    uint64_t now_ms = server->o.loop->now_ms;
+
+    fae_accept_tick(server);
+    FAE_LIST_EACH(node, &server->sessions)
+        fae_session_check(FAE_CONTAINER(node, struct fae_session, node), now_ms);
+    if (server->draining)
+        drain_some(server, now_ms);
+    FAE_STAT_SET(server->slot->n_sessions, server->n_sessions);
+}
+
+void fae_server_drain(struct fae_server *server)
+{
+    server->accepting = false;
+    server->draining = true;
+    server->drain_started_ms = server->o.loop->now_ms;
+    fae_accept_stop(server);
+    drain_some(server, server->drain_started_ms);
+}
+
+bool fae_server_drained(const struct fae_server *server)
+{
+    return server->n_sessions == 0;
+}
+
+void fae_server_abort(struct fae_server *server)
+{
+    FAE_LIST_EACH(node, &server->sessions) {
+        struct fae_session *s = FAE_CONTAINER(node, struct fae_session, node);
+
+        if (s->n_calls)
+            server->o.ops->hangup(server->o.service, s, FAE_DRAINING);
+    }
+    flush(server);
+    FAE_LIST_EACH(node, &server->sessions)
+        fae_session_close(FAE_CONTAINER(node, struct fae_session, node), FAE_DRAINING);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A session: one client connection. It owns its fd, and memory for input only while it holds a partial message and for
+ * output only while something is unsent, so that an idle one costs little more than this struct.
+ *
+ *   open --eof or error or refused bytes--> closing (answers go out) --> closed (freed at the end of the turn)
+ */
+#ifndef FAE_RPC_SESSION_H
+#define FAE_RPC_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "net/loop.h"
+#include "rpc/message.h"
+#include "wire/msgpack.h"
+
+struct fae_server;
+
+/* Input that waits: for the rest of a message, or for calls in flight to become fewer. */
+struct fae_inbuf {
+    struct fae_mp_scan scan;
+    struct fae_buf bytes;
+};
+
+struct fae_session {
+    struct fae_watch watch;
+    struct fae_server *server;
+    struct fae_list node;   /* in the server's list of all */
+    struct fae_list calls;  /* of those that wait; nodes belong to the service */
+    struct fae_inbuf *in;   /* NULL while nothing waits */
+    const uint8_t *turn;    /* this turn's input, in the server's arena or in `in` */
+    uint32_t turn_len;
+    uint32_t out_sent;      /* of out.len */
+    struct fae_buf out;
+    uint32_t in_since;      /* ms: when the partial message began */
+    uint32_t out_since;     /* ms: the last progress of output that waits */
+    uint32_t id;
+    int32_t service_ref;    /* the service's own; 0 at first */
+    int fd;
+    uint16_t n_calls;
+    short watching;
+    uint8_t error_form;     /* enum fae_error_form */
+    bool half_close : 1;
+    bool is_ready : 1;      /* in the server's ready queue */
+    bool is_dirty : 1;      /* in the server's dirty queue */
+    bool partial : 1;       /* `in` holds the start of a message */
+    bool eof : 1;           /* the client sends no more */
+    bool closing : 1;       /* nothing is read any more; closed once output is gone */
+    bool closed : 1;
+};
+
+/* The buffer that takes whole messages for the client; they are sent at the end of the turn. Lends until the next call. */
+struct fae_buf *fae_session_out(struct fae_session *s);
+
+/* Answers an error, and counts the call in the method's row (FAE_METHODS_MAX: none). */
+void fae_session_fail(struct fae_session *s, uint32_t msgid, const struct fae_failure *failure);
+void fae_session_fail_code(struct fae_session *s, uint32_t msgid, enum fae_err code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* A call was answered: counts it and its time since `ticks`. One read of the clock serves this call's end and the next
+ * one's beginning. */
+void fae_session_count(struct fae_server *server, unsigned row, uint64_t ticks, bool failed);
+
+/* A call that answers later is in s->calls from began to ended, and holds back reading when there are many. */
+void fae_session_began(struct fae_session *s, struct fae_list *node);
+void fae_session_ended(struct fae_session *s, struct fae_list *node);
+
+/* "tcp://127.0.0.1:40312" or "unix:" of the client, into text (FAE_ADDR_TEXT bytes). */
+void fae_session_peer(const struct fae_session *s, char *text);
+
+#endif

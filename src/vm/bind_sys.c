@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * fae.core: time, the node, its counters and its configuration, and cjson.
+ */
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "rpc/stats.h"
+#include "vm/vm_impl.h"
+
+#ifndef FAE_VERSION
+#define FAE_VERSION "0"
+#endif
+#ifndef FAE_BUILD
+#define FAE_BUILD "unknown"
+#endif
+
+int luaopen_cjson_safe(lua_State *L); /* lua-cjson; its header names only the raising variant */
+
+/* wall_ms() -> milliseconds since 1970 */
+static int l_wall_ms(lua_State *L)
+{
+    lua_pushnumber(L, (double)fae_wall_ms());
+    return 1;
+}
+
+/* monotonic_us() -> microseconds of a clock that never jumps */
+static int l_monotonic_us(lua_State *L)
+{
+    lua_pushnumber(L, (double)(fae_now_ns() / 1000));
+    return 1;
+}
+
+/* stats() -> JSON of the node's counters */
+static int l_stats(lua_State *L)
+{
+    struct fae_vm *vm = fae_vm_of(L);
+    struct fae_buf *out = fae_push_buf(L);
+
+    fae_stats_json(vm->o.stats, vm->o.slots, out);
+    lua_pushlstring(L, (const char *)out->data, out->len);
+    fae_buf_fini(out);
+    return 1;
+}
+
+/* node() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms} */
+static int l_node(lua_State *L)
+{
+    struct fae_vm *vm = fae_vm_of(L);
+
+    lua_createtable(L, 0, 8);
+    lua_pushliteral(L, FAE_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_pushliteral(L, FAE_BUILD);
+    lua_setfield(L, -2, "build");
+    lua_pushnumber(L, vm->o.slot);
+    lua_setfield(L, -2, "slot");
+    lua_pushnumber(L, getpid());
+    lua_setfield(L, -2, "pid");
+    lua_pushnumber(L, vm->o.slots->n_workers);
+    lua_setfield(L, -2, "workers");
+    lua_pushnumber(L, (double)(fae_now_ms() - vm->o.slots->started_ms));
+    lua_setfield(L, -2, "uptime_ms");
+    lua_pushnumber(L, (double)vm->o.config->message_max);
+    lua_setfield(L, -2, "message_max");
+    lua_pushnumber(L, (double)vm->o.config->call_timeout_ms);
+    lua_setfield(L, -2, "call_timeout_ms");
+    return 1;
+}
+
+/* servants_json() -> what the config file says in `servant "name" {...}`, all of them, or nil */
+static int l_servants_json(lua_State *L)
+{
+    const char *json = fae_vm_of(L)->o.config->servants_json;
+
+    if (json)
+        lua_pushstring(L, json);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    { "wall_ms", l_wall_ms },
+    { "monotonic_us", l_monotonic_us },
+    { "stats", l_stats },
+    { "node", l_node },
+    { "servants_json", l_servants_json },
+    { NULL, NULL },
+};
+
+void fae_bind_sys(lua_State *L)
+{
+    luaL_register(L, NULL, functions);
+    /* One table a state: what servants keep over reloads. */
+    lua_getfield(L, LUA_REGISTRYINDEX, "fae.states");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, LUA_REGISTRYINDEX, "fae.states");
+    }
+    lua_setfield(L, -2, "states");
+    lua_pushcfunction(L, luaopen_cjson_safe);
+    lua_call(L, 0, 1);
+    lua_setfield(L, -2, "cjson");
+}

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The decoder and the encoder between msgpack and Lua.
+ */
+#include "vm/codec.h"
+
+#include <lauxlib.h>
+#include <math.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "base/utf8.h"
+#include "wire/msgpack.h"
+
+#define LUA_CDATA 10 /* lua_type of LuaJIT's cdata */
+#define EXACT_MAX 9007199254740992.0 /* 2^53: doubles hold every integer up to here */
+
+static const char mark_keys[FAE_MARK_COUNT];
+static const char make_int_key, split_int_key;
+
+/* 64-bit integers are cdata; only ffi can make and read them, so these two stay in Lua. */
+static const char int64_source[] =
+    "local ffi = ...\n"
+    "local i64, u64, tonumber = ffi.typeof 'int64_t', ffi.typeof 'uint64_t', tonumber\n"
+    "local union = ffi.typeof 'union { uint64_t u; int64_t i; uint32_t w[2]; }'\n"
+    "local scratch = union()\n"
+    "local function make(low, high, signed)\n"
+    "  scratch.w[0], scratch.w[1] = low, high\n"
+    "  if signed then return scratch.i end\n"
+    "  return scratch.u\n"
+    "end\n"
+    "local function split(v)\n"
+    "  if ffi.istype(i64, v) then scratch.i = v return tonumber(scratch.w[0]), tonumber(scratch.w[1]), true end\n"
+    "  if ffi.istype(u64, v) then scratch.u = v return tonumber(scratch.w[0]), tonumber(scratch.w[1]), false end\n"
+    "end\n"
+    "return make, split\n";
+
+static void set_registry(lua_State *L, const void *key)
+{
+    lua_pushlightuserdata(L, (void *)key);
+    lua_insert(L, -2);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+static void get_registry(lua_State *L, const void *key)
+{
+    lua_pushlightuserdata(L, (void *)key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+}
+
+void fae_codec_open(lua_State *L)
+{
+    static const char *const names[FAE_MARK_COUNT] = { "map", "array", "bin", "ext" };
+
+    for (int i = 0; i < FAE_MARK_COUNT; i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, names[i]);
+        lua_setfield(L, -2, "__metatable"); /* getmetatable shows the word, nothing can be changed */
+        set_registry(L, &mark_keys[i]);
+    }
+    if (luaL_loadbuffer(L, int64_source, sizeof int64_source - 1, "=int64"))
+        lua_error(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    lua_getfield(L, -1, "ffi");
+    lua_remove(L, -2);
+    lua_call(L, 1, 2);
+    set_registry(L, &split_int_key);
+    set_registry(L, &make_int_key);
+}
+
+void fae_codec_mark(lua_State *L, enum fae_mark mark)
+{
+    get_registry(L, &mark_keys[mark]);
+}
+
+/* ---- bytes to Lua ---- */
+
+static void push_int64(lua_State *L, uint64_t bits, bool is_signed)
+{
+    get_registry(L, &make_int_key);
+    lua_pushnumber(L, (double)(uint32_t)bits);
+    lua_pushnumber(L, (double)(uint32_t)(bits >> 32));
+    lua_pushboolean(L, is_signed);
+    lua_call(L, 3, 1);
+}
+
+static void push_ext(lua_State *L, const struct fae_mp_token *t)
+{
+    lua_createtable(L, 0, 2);
+    lua_pushinteger(L, t->ext);
+    lua_setfield(L, -2, "type");
+    lua_pushlstring(L, (const char *)t->bytes, t->len);
+    lua_setfield(L, -2, "data");
+    fae_codec_mark(L, FAE_MARK_EXT);
+    lua_setmetatable(L, -2);
+}
+
+static enum fae_err push_array(lua_State *L, const uint8_t **p, uint32_t n)
+{
+    lua_createtable(L, (int)n, 0);
+    for (uint32_t i = 1; i <= n; i++) {
+        enum fae_err err = fae_codec_push(L, p);
+
+        if (err) {
+            lua_replace(L, -2);
+            return err;
+        }
+        lua_rawseti(L, -2, (int)i);
+    }
+    return FAE_OK;
+}
+
+static enum fae_err bad_key(lua_State *L, enum fae_mp_type type)
+{
+    static const char *const words[] = { "nil", "a boolean", "an integer", "an integer", "a float", "a string",
+                                         "a string", "an array", "a map", "an extension" };
+
+    lua_pushfstring(L, "a map key must be a string or an integer, not %s", words[type]);
+    return FAE_BAD_MESSAGE;
+}
+
+static enum fae_err push_map(lua_State *L, const uint8_t **p, uint32_t n)
+{
+    lua_createtable(L, 0, (int)n);
+    if (n == 0) {
+        fae_codec_mark(L, FAE_MARK_MAP);
+        lua_setmetatable(L, -2);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct fae_mp_token key;
+        enum fae_err err;
+
+        fae_mp_read(*p, &key);
+        if (key.type == FAE_MP_STR || key.type == FAE_MP_BIN || key.type == FAE_MP_INT || key.type == FAE_MP_UINT)
+            err = fae_codec_push(L, p);
+        else
+            err = bad_key(L, key.type);
+        if (!err) {
+            err = fae_codec_push(L, p);
+            if (err)
+                lua_remove(L, -2);
+        }
+        if (err) {
+            lua_replace(L, -2);
+            return err;
+        }
+        lua_rawset(L, -3);
+    }
+    return FAE_OK;
+}
+
+enum fae_err fae_codec_push(lua_State *L, const uint8_t **p)
+{
+    struct fae_mp_token t;
+
+    *p = fae_mp_read(*p, &t);
+    switch (t.type) {
+    case FAE_MP_NIL:
+        lua_pushlightuserdata(L, NULL);
+        return FAE_OK;
+    case FAE_MP_BOOL:
+        lua_pushboolean(L, t.flag);
+        return FAE_OK;
+    case FAE_MP_UINT:
+        if (t.u <= (uint64_t)EXACT_MAX)
+            lua_pushnumber(L, (double)t.u);
+        else
+            push_int64(L, t.u, t.u <= INT64_MAX);
+        return FAE_OK;
+    case FAE_MP_INT:
+        if (t.i >= -(int64_t)EXACT_MAX)
+            lua_pushnumber(L, (double)t.i);
+        else
+            push_int64(L, (uint64_t)t.i, true);
+        return FAE_OK;
+    case FAE_MP_FLOAT:
+        lua_pushnumber(L, t.f);
+        return FAE_OK;
+    case FAE_MP_STR:
+    case FAE_MP_BIN:
+        lua_pushlstring(L, (const char *)t.bytes, t.len);
+        return FAE_OK;
+    case FAE_MP_ARRAY:
+        return luaL_checkstack(L, 8, "nesting"), push_array(L, p, t.len);
+    case FAE_MP_MAP:
+        return luaL_checkstack(L, 8, "nesting"), push_map(L, p, t.len);
+    case FAE_MP_EXT:
+        push_ext(L, &t);
+        return FAE_OK;
+    }
+    return FAE_BAD_MESSAGE;
+}
+
+/* ---- Lua to bytes ---- */
+
+struct put {
+    struct fae_buf *out;
+    size_t end; /* out->len may not pass this */
+};
+
+static enum fae_err put_value(lua_State *L, int idx, struct put *put, unsigned depth);
+
+static enum fae_err refuse(lua_State *L, enum fae_err code, const char *text)
+{
+    lua_pushstring(L, text);
+    return code;
+}
+
+static void put_number(struct fae_buf *out, double v)
+{
+    /* -0.0 stays a float, so that it survives. */
+    if (v >= -EXACT_MAX && v <= EXACT_MAX && v == (double)(int64_t)v && !(v == 0 && signbit(v)))
+        fae_mp_int(out, (int64_t)v);
+    else
+        fae_mp_float(out, v);
+}
+
+static void put_string(struct fae_buf *out, const char *text, size_t len)
+{
+    if (fae_utf8_valid(text, len))
+        fae_mp_str(out, text, len);
+    else
+        fae_mp_bin(out, text, len);
+}
+
+int fae_codec_is_int64(lua_State *L, int idx)
+{
+    int top = lua_gettop(L), is;
+
+    if (lua_type(L, idx) != LUA_CDATA)
+        return 0;
+    lua_pushvalue(L, idx);
+    get_registry(L, &split_int_key);
+    lua_insert(L, -2);
+    lua_call(L, 1, 1);
+    is = lua_isnumber(L, -1);
+    lua_settop(L, top);
+    return is;
+}
+
+static enum fae_err put_cdata(lua_State *L, int idx, struct fae_buf *out)
+{
+    uint64_t low, high, bits;
+    bool is_signed;
+    int top = lua_gettop(L);
+
+    lua_pushvalue(L, idx);
+    get_registry(L, &split_int_key);
+    lua_insert(L, -2);
+    lua_call(L, 1, 3);
+    if (!lua_isnumber(L, -3)) {
+        lua_settop(L, top);
+        return refuse(L, FAE_BAD_ARGS, "a cdata that is no 64-bit integer has no msgpack form");
+    }
+    low = (uint64_t)lua_tonumber(L, -3);
+    high = (uint64_t)lua_tonumber(L, -2);
+    is_signed = lua_toboolean(L, -1);
+    lua_settop(L, top);
+    bits = high << 32 | low;
+    if (is_signed)
+        fae_mp_int(out, (int64_t)bits);
+    else
+        fae_mp_uint(out, bits);
+    return FAE_OK;
+}
+
+/* Which of the marks has this table? FAE_MARK_COUNT: none. */
+static enum fae_mark mark_of(lua_State *L, int idx)
+{
+    enum fae_mark mark = FAE_MARK_COUNT;
+
+    if (!lua_getmetatable(L, idx))
+        return FAE_MARK_COUNT;
+    for (int i = 0; i < FAE_MARK_COUNT && mark == FAE_MARK_COUNT; i++) {
+        fae_codec_mark(L, (enum fae_mark)i);
+        if (lua_rawequal(L, -1, -2))
+            mark = (enum fae_mark)i;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return mark;
+}
+
+static enum fae_err put_key(lua_State *L, int idx, struct fae_buf *out)
+{
+    const char *text;
+    size_t len;
+
+    if (lua_type(L, idx) == LUA_TSTRING) {
+        text = lua_tolstring(L, idx, &len);
+        put_string(out, text, len);
+        return FAE_OK;
+    }
+    if (lua_type(L, idx) == LUA_TNUMBER) {
+        put_number(out, lua_tonumber(L, idx));
+        return FAE_OK;
+    }
+    return refuse(L, FAE_BAD_ARGS, "a map key must be a string or a number");
+}
+
+/* The header is written last, since only walking the table tells its size: one byte is kept free for it, and the pairs
+ * are moved when they are more than 15. */
+static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned depth)
+{
+    struct fae_buf *out = put->out;
+    size_t at = out->len, body;
+    struct fae_buf head = { 0 };
+    uint32_t n = 0;
+    enum fae_err err;
+
+    fae_mp_byte(out, 0x80);
+    body = out->len;
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        err = put_key(L, lua_gettop(L) - 1, out);
+        if (!err)
+            err = put_value(L, lua_gettop(L), put, depth + 1);
+        if (err)
+            return err;
+        lua_pop(L, 1);
+        n++;
+    }
+    if (n < 16) {
+        out->data[at] = (uint8_t)(0x80 | n);
+        return FAE_OK;
+    }
+    fae_mp_map(&head, n);
+    fae_buf_room(out, head.len);
+    memmove(out->data + at + head.len, out->data + body, out->len - body);
+    memcpy(out->data + at, head.data, head.len);
+    out->len += head.len - 1;
+    fae_buf_fini(&head);
+    return FAE_OK;
+}
+
+/* All n values by index; holes go out as nil. */
+static enum fae_err put_marked_array(lua_State *L, int idx, uint32_t n, struct put *put, unsigned depth)
+{
+    fae_mp_array(put->out, n);
+    for (uint32_t i = 1; i <= n; i++) {
+        enum fae_err err;
+
+        lua_rawgeti(L, idx, (int)i);
+        err = put_value(L, lua_gettop(L), put, depth + 1);
+        if (err)
+            return err;
+        lua_pop(L, 1);
+    }
+    return FAE_OK;
+}
+
+/* Writes it as an array as long as the keys come as 1, 2, ... n; turns back and writes a map at the first that does not. */
+static enum fae_err put_list(lua_State *L, int idx, uint32_t n, struct put *put, unsigned depth)
+{
+    size_t at = put->out->len;
+    int top = lua_gettop(L);
+    uint32_t seen = 0;
+
+    fae_mp_array(put->out, n);
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        enum fae_err err;
+
+        if (lua_type(L, -2) != LUA_TNUMBER || lua_tonumber(L, -2) != ++seen || seen > n) {
+            lua_settop(L, top);
+            put->out->len = at;
+            return put_map(L, idx, put, depth);
+        }
+        err = put_value(L, lua_gettop(L), put, depth + 1);
+        if (err)
+            return err;
+        lua_pop(L, 1);
+    }
+    return FAE_OK;
+}
+
+static enum fae_err put_marked(lua_State *L, int idx, enum fae_mark mark, struct put *put)
+{
+    const char *bytes;
+    size_t len;
+    int type;
+
+    lua_pushstring(L, mark == FAE_MARK_BIN ? "bytes" : "data");
+    lua_rawget(L, idx);
+    if (lua_type(L, -1) != LUA_TSTRING)
+        return refuse(L, FAE_BAD_ARGS, "fae.bin and fae.ext hold a string");
+    bytes = lua_tolstring(L, -1, &len);
+    if (mark == FAE_MARK_BIN) {
+        fae_mp_bin(put->out, bytes, len);
+    } else {
+        lua_pushstring(L, "type");
+        lua_rawget(L, idx);
+        type = (int)lua_tonumber(L, -1);
+        lua_pop(L, 1);
+        fae_mp_ext(put->out, (int8_t)type, bytes, len);
+    }
+    lua_pop(L, 1);
+    return FAE_OK;
+}
+
+static enum fae_err put_table(lua_State *L, int idx, struct put *put, unsigned depth)
+{
+    enum fae_mark mark;
+    size_t n;
+
+    if (depth >= FAE_DEPTH_MAX)
+        return refuse(L, FAE_LIMIT, "tables are nested deeper than 64, or contain themselves");
+    luaL_checkstack(L, 8, "nesting");
+    mark = mark_of(L, idx);
+    n = lua_objlen(L, idx);
+    switch (mark) {
+    case FAE_MARK_MAP: return put_map(L, idx, put, depth);
+    case FAE_MARK_ARRAY: return put_marked_array(L, idx, (uint32_t)n, put, depth);
+    case FAE_MARK_BIN:
+    case FAE_MARK_EXT: return put_marked(L, idx, mark, put);
+    case FAE_MARK_COUNT: break;
+    }
+    if (n)
+        return put_list(L, idx, (uint32_t)n, put, depth);
+    lua_pushnil(L);
+    if (!lua_next(L, idx)) {
+        fae_mp_array(put->out, 0);
+        return FAE_OK;
+    }
+    lua_pop(L, 2);
+    return put_map(L, idx, put, depth);
+}
+
+static enum fae_err put_value(lua_State *L, int idx, struct put *put, unsigned depth)
+{
+    enum fae_err err = FAE_OK;
+    const char *text;
+    size_t len;
+
+    switch (lua_type(L, idx)) {
+    case LUA_TNONE:
+    case LUA_TNIL:
+        fae_mp_nil(put->out);
+        break;
+    case LUA_TBOOLEAN:
+        fae_mp_bool(put->out, lua_toboolean(L, idx));
+        break;
+    case LUA_TNUMBER:
+        put_number(put->out, lua_tonumber(L, idx));
+        break;
+    case LUA_TSTRING:
+        text = lua_tolstring(L, idx, &len);
+        if (put->out->len > put->end || len > put->end - put->out->len)
+            return refuse(L, FAE_LIMIT, "the value is longer than a message may be");
+        put_string(put->out, text, len);
+        break;
+    case LUA_TTABLE:
+        err = put_table(L, idx, put, depth);
+        break;
+    case LUA_TLIGHTUSERDATA:
+        if (lua_touserdata(L, idx))
+            return refuse(L, FAE_BAD_ARGS, "a lightuserdata has no msgpack form");
+        fae_mp_nil(put->out);
+        break;
+    case LUA_CDATA:
+        err = put_cdata(L, idx, put->out);
+        break;
+    default:
+        lua_pushfstring(L, "a %s has no msgpack form", luaL_typename(L, idx));
+        return FAE_BAD_ARGS;
+    }
+    if (!err && put->out->len > put->end)
+        return refuse(L, FAE_LIMIT, "the value is longer than a message may be");
+    return err;
+}
+
+enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t max)
+{
+    struct put put = { .out = out, .end = out->len + max };
+    size_t at = out->len;
+    int top = lua_gettop(L);
+    enum fae_err err;
+
+    if (idx < 0)
+        idx += top + 1;
+    err = put_value(L, idx, &put, 0);
+    if (err) {
+        out->len = at;
+        if (lua_gettop(L) > top + 1)
+            lua_replace(L, top + 1); /* the message, over whatever the walk left */
+        lua_settop(L, top + 1);
+    }
+    return err;
+}

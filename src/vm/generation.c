@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Generations: loaded beside the one that serves, switched to in one step, freed with their last task. The loading
+ * itself is Lua: lua/fae/loader.lua.
+ */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "vm/embed.h"
+#include "vm/task.h"
+#include "vm/vm_impl.h"
+
+#define GC_STEPS 64       /* of GC_STEP_KIB each, one a tick, after a generation ended */
+#define GC_STEP_KIB 256
+
+struct fae_generation *fae_generation_here(struct fae_vm *vm)
+{
+    if (vm->current)
+        return vm->current->gen;
+    FAE_ASSERT(vm->loading);
+    return vm->loading;
+}
+
+void fae_generation_end(struct fae_generation **gen_io)
+{
+    struct fae_generation *gen = *gen_io;
+    struct fae_vm *vm = gen->vm;
+
+    *gen_io = NULL;
+    fae_vm_timers_stop(gen);
+    FAE_LIST_EACH(node, &gen->tasks)
+        fae_task_discard(FAE_CONTAINER(node, struct fae_task, gen_node));
+    fae_methods_fini(&gen->methods, vm->L);
+    luaL_unref(vm->L, LUA_REGISTRYINDEX, gen->env_ref);
+    fae_list_del(&gen->node);
+    free(gen);
+    vm->n_gc_steps = GC_STEPS;
+}
+
+struct load {
+    struct fae_vm *vm;
+    const struct fae_bundle *bundle;
+    struct fae_generation *gen;
+    struct fae_buf *why;
+};
+
+static int traceback(lua_State *L)
+{
+    if (lua_type(L, 1) == LUA_TSTRING)
+        luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
+}
+
+/* {{path, body}, ...} of what is built in, and then of what the bundle has. */
+static void push_files(lua_State *L, const struct fae_bundle *bundle)
+{
+    struct fae_bundle_file file;
+    size_t cursor = 0;
+
+    lua_newtable(L);
+    for (unsigned i = 0; i < fae_embed_n_files; i++) {
+        lua_pushlstring(L, fae_embed_files[i].body, fae_embed_files[i].len);
+        lua_setfield(L, -2, fae_embed_files[i].path);
+    }
+    lua_newtable(L);
+    while (fae_bundle_next(bundle, &cursor, &file)) {
+        lua_pushlstring(L, file.body, file.len);
+        lua_setfield(L, -2, file.path);
+    }
+}
+
+static void push_loader(lua_State *L)
+{
+    for (unsigned i = 0; i < fae_embed_n_files; i++)
+        if (strcmp(fae_embed_files[i].path, "lua/fae/loader.lua") == 0) {
+            if (luaL_loadbuffer(L, fae_embed_files[i].body, fae_embed_files[i].len, "@lua/fae/loader.lua"))
+                lua_error(L);
+            return;
+        }
+    FAE_ASSERT(!"the loader is built in");
+}
+
+static void push_info(lua_State *L, const struct load *load)
+{
+    lua_newtable(L);
+    lua_pushstring(L, load->vm->o.config->servants_dir);
+    lua_setfield(L, -2, "servants_dir");
+    lua_pushstring(L, load->vm->o.config->lua_dir);
+    lua_setfield(L, -2, "lua_dir");
+    lua_pushnumber(L, load->gen->number);
+    lua_setfield(L, -2, "generation");
+    lua_pushboolean(L, load->vm->o.loop == NULL);
+    lua_setfield(L, -2, "checking");
+}
+
+static int load_generation(lua_State *L)
+{
+    struct load *load = lua_touserdata(L, 1);
+    int n;
+
+    lua_pushcfunction(L, traceback);
+    push_loader(L);
+    fae_open_core(L);
+    push_files(L, load->bundle);
+    push_info(L, load);
+    if (lua_pcall(L, 4, 2, 2)) {
+        fae_buf_printf(load->why, "%s\n", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the loader failed");
+        return 0;
+    }
+    n = (int)lua_objlen(L, -1);
+    for (int i = 1; i <= n; i++) {
+        lua_rawgeti(L, -1, i);
+        fae_buf_printf(load->why, "%s\n", lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    load->gen->env_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+enum fae_err fae_vm_prepare(struct fae_vm *vm, const struct fae_bundle *bundle, uint32_t number, struct fae_buf *why)
+{
+    struct fae_generation *gen = fae_zalloc(sizeof *gen);
+    struct load load = { vm, bundle, gen, why };
+    size_t why_was = why->len;
+
+    fae_vm_abort(vm);
+    gen->vm = vm;
+    gen->number = number;
+    gen->env_ref = LUA_NOREF;
+    fae_list_init(&gen->tasks);
+    fae_list_init(&gen->timers);
+    fae_list_init(&gen->node);
+    vm->loading = gen;
+    if (lua_cpcall(vm->L, load_generation, &load)) {
+        fae_buf_printf(why, "%s\n", lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "the loader failed");
+        lua_settop(vm->L, 0);
+    }
+    vm->loading = NULL;
+    vm->prepared = gen;
+    if (why->len == why_was)
+        return FAE_OK;
+    fae_vm_abort(vm);
+    return FAE_BAD_SERVANT;
+}
+
+void fae_vm_abort(struct fae_vm *vm)
+{
+    if (vm->prepared)
+        fae_generation_end(&vm->prepared);
+}
+
+/* One task for each on_unload hook, in the generation they belong to. */
+static void unload(void *arg)
+{
+    struct fae_generation *gen = arg;
+    struct fae_vm *vm = gen->vm;
+    lua_State *L = vm->L;
+    int n;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, gen->env_ref);
+    lua_getfield(L, -1, "on_unload");
+    n = (int)lua_objlen(L, -1);
+    for (int i = 1; i <= n; i++) {
+        struct fae_task *task = fae_task_new(vm, L, gen);
+
+        lua_rawgeti(L, -1, i);
+        lua_xmove(L, task->T, 1);
+        task->unloading = true;
+        task->deadline_ms = vm->o.loop->now_ms + vm->o.config->call_timeout_ms;
+        fae_task_queue(task, 0);
+    }
+    lua_pop(L, 2);
+    fae_task_run_queued(vm);
+}
+
+static void run_queued(void *vm)
+{
+    fae_task_run_queued(vm);
+}
+
+/* Calls of the old generation finish on it; whatever else it started ends now. */
+static void retire(struct fae_generation *gen)
+{
+    gen->live = false;
+    gen->replaced = true;
+    fae_vm_timers_stop(gen);
+    for (bool again = true; again;) { /* a task that is doomed may end others: start over after each */
+        again = false;
+        FAE_LIST_EACH(node, &gen->tasks) {
+            struct fae_task *task = FAE_CONTAINER(node, struct fae_task, gen_node);
+
+            if (task->method || task->unloading || task->doomed || task->parent)
+                continue;
+            fae_task_doom(task, FAE_RELOADED);
+            again = true;
+            break;
+        }
+    }
+    fae_vm_guard(gen->vm, unload, gen);
+    fae_list_add_tail(&gen->vm->old, &gen->node);
+}
+
+void fae_vm_switch(struct fae_vm *vm)
+{
+    struct fae_generation *old = vm->live, *gen = vm->prepared;
+
+    FAE_ASSERT(gen);
+    vm->prepared = NULL;
+    vm->live = gen;
+    gen->live = true;
+    FAE_STAT_SET(vm->slot->generation, gen->number);
+    fae_vm_timers_start(gen);
+    FAE_LIST_EACH(node, &gen->tasks) { /* what was spawned while it loaded */
+        struct fae_task *task = FAE_CONTAINER(node, struct fae_task, gen_node);
+
+        fae_task_queue(task, task->n_args);
+    }
+    fae_vm_guard(vm, run_queued, vm);
+    if (old)
+        retire(old);
+    fae_vm_tick(vm);
+}
+
+void fae_vm_tick(struct fae_vm *vm)
+{
+    unsigned n_old = 0;
+
+    FAE_LIST_EACH(node, &vm->old) {
+        struct fae_generation *gen = FAE_CONTAINER(node, struct fae_generation, node);
+
+        if (gen->n_tasks == 0)
+            fae_generation_end(&gen);
+        else
+            n_old += gen->n_tasks;
+    }
+    FAE_STAT_SET(vm->slot->n_old_calls, n_old);
+    FAE_STAT_SET(vm->slot->lua_bytes, vm->bytes);
+    /* What an ended generation leaves is collected a little a tick, so that many reloads do not pile up. */
+    if (vm->n_gc_steps && !vm->current) {
+        vm->n_gc_steps--;
+        if (lua_gc(vm->L, LUA_GCSTEP, GC_STEP_KIB))
+            vm->n_gc_steps = vm->n_gc_steps > GC_STEPS / 2 ? GC_STEPS / 2 : 0; /* one more cycle for what it revived */
+    }
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The service that rpc calls: a message becomes a task, a task's end becomes an answer.
+ */
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "vm/codec.h"
+#include "vm/task.h"
+#include "vm/vm_impl.h"
+#include "wire/msgpack.h"
+
+/* ---- answers ---- */
+
+static void answered(struct fae_task *task, bool failed)
+{
+    fae_session_count(task->session->server, task->method->stats_row, task->ticks, failed);
+}
+
+/* The session may be gone, and notifications are never answered; both are counted all the same by whoever started. */
+static bool wants_answer(struct fae_task *task)
+{
+    if (!task->session)
+        return false;
+    if (!task->notification)
+        return true;
+    answered(task, false);
+    return false;
+}
+
+void fae_call_answer_code(struct fae_task *task, enum fae_err code, const char *text)
+{
+    struct fae_session *session = task->session;
+
+    if (!session)
+        return;
+    if (!task->notification)
+        fae_session_fail_code(session, task->msgid, code, "%s", text);
+    answered(task, true);
+}
+
+/* A field of the err table at idx, raw: nobody's metamethod runs here. */
+static int raw_field(lua_State *L, int idx, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, idx);
+    return lua_type(L, -1);
+}
+
+static void set_text(struct fae_failure *f, lua_State *L, int idx)
+{
+    f->text = lua_tolstring(L, idx, &f->text_len);
+}
+
+/* Answers with the err object at the top of the main state: {code, message, ...}, a string, or anything. */
+static void answer_err(struct fae_task *task, enum fae_err otherwise)
+{
+    struct fae_vm *vm = task->vm;
+    lua_State *L = vm->L;
+    int idx = lua_gettop(L);
+    struct fae_failure f = { .code = fae_err_name(otherwise), .retry_after_ms = -1 };
+    struct fae_buf detail = { 0 };
+    enum fae_err known;
+
+    f.code_len = strlen(f.code);
+    if (lua_type(L, idx) == LUA_TTABLE) {
+        if (raw_field(L, idx, "code") == LUA_TSTRING) {
+            f.code = lua_tolstring(L, -1, &f.code_len);
+            if (raw_field(L, idx, "message") == LUA_TSTRING)
+                set_text(&f, L, -1);
+        }
+        known = fae_err_of(f.code, f.code_len);
+        f.retryable = known != FAE_ERR_COUNT && fae_err_retryable(known);
+        if (raw_field(L, idx, "retryable") == LUA_TBOOLEAN)
+            f.retryable = lua_toboolean(L, -1);
+        if (raw_field(L, idx, "retry_after_ms") == LUA_TNUMBER)
+            f.retry_after_ms = (int64_t)lua_tonumber(L, -1);
+        if (task->session->error_form == FAE_ERROR_MAP && raw_field(L, idx, "detail") != LUA_TNIL)
+            if (fae_codec_put(L, lua_gettop(L), &detail, FAE_KIB * 64) == FAE_OK)
+                f.detail = &detail;
+    } else if (lua_type(L, idx) == LUA_TSTRING) {
+        set_text(&f, L, idx);
+    }
+    if (!f.text) {
+        f.text = lua_type(L, idx) == LUA_TTABLE ? "an error without a message" : lua_pushfstring(L, "error object is a %s", luaL_typename(L, idx));
+        f.text_len = strlen(f.text);
+    }
+    fae_session_fail(task->session, task->msgid, &f);
+    fae_buf_fini(&detail);
+    answered(task, true);
+    lua_settop(L, idx - 1);
+}
+
+/* Encodes the value at idx of L as the result; no half answer is ever left behind. */
+static void answer_value(struct fae_task *task, lua_State *L, int idx)
+{
+    struct fae_vm *vm = task->vm;
+    struct fae_buf *out = fae_session_out(task->session);
+    size_t max = vm->o.config->message_max;
+    enum fae_err err;
+
+    vm->risk_session = task->session;
+    vm->risk_mark = out->len;
+    fae_message_result(out, task->msgid);
+    err = fae_codec_put(L, idx, out, max);
+    if (err) {
+        out->len = vm->risk_mark;
+        fae_session_fail_code(task->session, task->msgid, err == FAE_LIMIT ? FAE_LIMIT : FAE_INTERNAL, "result of %s: %s",
+                              task->method->name, lua_tostring(L, -1));
+        lua_pop(L, 1);
+    }
+    vm->risk_session = NULL;
+    answered(task, err != FAE_OK);
+}
+
+static bool is_plain(int type)
+{
+    return type == LUA_TNIL || type == LUA_TNUMBER || type == LUA_TBOOLEAN || type == LUA_TNONE;
+}
+
+void fae_call_answer(struct fae_task *task)
+{
+    lua_State *T = task->T, *L = task->vm->L;
+
+    if (!wants_answer(task))
+        return;
+    if (is_plain(lua_type(T, 1))) {
+        if (lua_type(T, 1) == LUA_TNIL && lua_gettop(T) >= 2 && !lua_isnil(T, 2)) {
+            lua_settop(T, 2);
+            lua_xmove(T, L, 1);
+            answer_err(task, FAE_INTERNAL);
+        } else {
+            answer_value(task, T, 1); /* needs no memory of Lua's */
+        }
+        return;
+    }
+    lua_settop(T, 1);
+    lua_xmove(T, L, 1);
+    answer_value(task, L, lua_gettop(L));
+    lua_pop(L, 1);
+}
+
+void fae_call_answer_raised(struct fae_task *task, int status)
+{
+    if (!task->session)
+        return;
+    if (task->notification) {
+        answered(task, true);
+    } else if (status == LUA_ERRMEM) {
+        fae_call_answer_code(task, FAE_NO_MEMORY, "the call needs more memory than lua_memory_max leaves");
+    } else {
+        lua_xmove(task->T, task->vm->L, 1);
+        answer_err(task, FAE_INTERNAL);
+    }
+}
+
+/* ---- calls ---- */
+
+static void unknown_method(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req)
+{
+    const char *near = vm->live ? fae_methods_suggest(&vm->live->methods, req->method, req->method_len) : NULL;
+    int len = req->method_len > FAE_METHOD_NAME_MAX ? FAE_METHOD_NAME_MAX : (int)req->method_len;
+    struct fae_buf name = { 0 };
+
+    FAE_STAT_ADD(vm->o.stats->workers[vm->o.slot].n_unknown_methods, 1);
+    if (req->notification)
+        return;
+    fae_buf_json(&name, req->method, (size_t)len);
+    if (near)
+        fae_session_fail_code(session, req->msgid, FAE_UNKNOWN_METHOD, "no method %s: did you mean %s?", fae_buf_text(&name), near);
+    else
+        fae_session_fail_code(session, req->msgid, FAE_UNKNOWN_METHOD, "no method %s", fae_buf_text(&name));
+    fae_buf_fini(&name);
+}
+
+/* The context map is at the top of L: keeps it for the call, and takes the deadline from it. */
+static void take_context(struct fae_task *task, lua_State *L)
+{
+    uint64_t now = task->vm->o.loop->now_ms;
+
+    if (raw_field(L, lua_gettop(L), "deadline_ms") == LUA_TNUMBER) {
+        double ms = lua_tonumber(L, -1);
+
+        if (ms >= 0 && (double)task->deadline_ms > (double)now + ms)
+            task->deadline_ms = now + (uint64_t)ms;
+    }
+    lua_pop(L, 1);
+    task->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* Pushes the params; *n_out values, or one message and an error. */
+static enum fae_err push_params(struct fae_task *task, lua_State *L, const struct fae_request *req, int *n_out)
+{
+    struct fae_mp_token array;
+    const uint8_t *p = fae_mp_read(req->params, &array);
+    uint32_t first = 0;
+    enum fae_err err;
+
+    if (task->method->context_first && array.len && (*p & 0xf0) == 0x80) {
+        err = fae_codec_push(L, &p);
+        if (err)
+            return err;
+        take_context(task, L);
+        first = 1;
+    }
+    luaL_checkstack(L, (int)array.len + 8, "params");
+    for (uint32_t i = first; i < array.len; i++) {
+        if (*p == 0xc0) {
+            p++;
+            lua_pushnil(L); /* an argument left out; inside values nil is fae.null */
+        } else if ((err = fae_codec_push(L, &p)) != FAE_OK) {
+            return err;
+        }
+    }
+    *n_out = (int)(array.len - first);
+    return FAE_OK;
+}
+
+static void start_call(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req,
+                       const struct fae_method *method)
+{
+    lua_State *L = vm->L;
+    int top = lua_gettop(L), n = 0;
+    struct fae_task *task = fae_task_new(vm, L, vm->live);
+    enum fae_err err = FAE_OK;
+
+    task->method = method;
+    task->session = session;
+    task->msgid = req->msgid;
+    task->notification = req->notification;
+    task->ticks = req->ticks;
+    task->deadline_ms = vm->o.loop->now_ms + method->timeout_ms;
+    vm->at_risk = task;
+    if (__builtin_expect(req->context != NULL, 0)) {
+        const uint8_t *p = req->context;
+
+        err = fae_codec_push(L, &p);
+        if (!err)
+            take_context(task, L);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, method->fn_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->call_ref);
+    if (!err)
+        err = push_params(task, L, req, &n);
+    if (!err && !fae_method_check(method, L, top + 3, n))
+        err = FAE_BAD_ARGS;
+    if (__builtin_expect(err != FAE_OK, 0)) {
+        fae_task_fail(task, err == FAE_BAD_MESSAGE ? FAE_BAD_ARGS : err, lua_tostring(L, -1));
+        vm->at_risk = NULL;
+        lua_settop(L, top);
+        return;
+    }
+    if (n > 16)
+        luaL_checkstack(task->T, n + 4, "params");
+    vm->at_risk = NULL;
+    lua_xmove(L, task->T, n + 2);
+    fae_task_run(task, n + 1);
+    fae_task_run_queued(vm);
+}
+
+static void call(void *service, struct fae_session *session, const struct fae_request *req)
+{
+    struct fae_vm *vm = service;
+    const struct fae_method *method = vm->live ? fae_methods_find(&vm->live->methods, req->method, req->method_len) : NULL;
+
+    if (__builtin_expect(!method, 0))
+        unknown_method(vm, session, req);
+    else
+        start_call(vm, session, req, method);
+}
+
+static void hangup(void *service, struct fae_session *session, enum fae_err code)
+{
+    struct fae_vm *vm = service;
+
+    while (!fae_list_empty(&session->calls)) {
+        struct fae_task *task = FAE_CONTAINER(session->calls.next, struct fae_task, call_node);
+
+        if (session->closed)
+            answered(task, true);
+        else
+            fae_call_answer_code(task, code, fae_err_text(code));
+        fae_session_ended(session, &task->call_node);
+        task->session = NULL;
+        fae_task_doom(task, code);
+    }
+    if (session->closed && session->service_ref) {
+        luaL_unref(vm->L, LUA_REGISTRYINDEX, session->service_ref);
+        session->service_ref = 0;
+    }
+}
+
+const struct fae_service_ops fae_vm_service = { .guard = fae_vm_guard, .call = call, .hangup = hangup };

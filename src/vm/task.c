@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Tasks: the one place that yields and the one place that resumes.
+ */
+#include "vm/task.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "vm/vm_impl.h"
+
+static void on_deadline(void *arg);
+
+static struct fae_task *make_task(struct fae_vm *vm)
+{
+    struct fae_task *task = fae_zalloc(sizeof *task);
+
+    task->vm = vm;
+    task->ref = LUA_NOREF;
+    return task;
+}
+
+struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_generation *gen)
+{
+    struct fae_task *task = vm->free_tasks;
+
+    if (!task) {
+        task = vm->free_tasks = make_task(vm); /* in the pool, so that nothing is lost if the next lines raise */
+        fae_list_init(&task->children);
+        fae_list_init(&task->child_node);
+        fae_list_init(&task->run_node);
+    }
+    if (!task->T) {
+        task->T = lua_newthread(L);
+        task->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+    vm->free_tasks = task->next_free;
+    task->gen = gen;
+    task->method = NULL;
+    task->session = NULL;
+    task->linked = task->parked = task->queued = task->told = task->dropping = task->joining = task->unloading = false;
+    task->doomed = FAE_OK;
+    task->context_ref = LUA_NOREF;
+    task->deadline_ms = 0;
+    task->cancel = NULL;
+    task->parent = NULL;
+    task->timer = NULL;
+    return task;
+}
+
+/* Counts a task that will not end within this resume. */
+static void link_task(struct fae_task *task)
+{
+    struct fae_vm *vm = task->vm;
+    uint64_t now = vm->o.loop->now_ms;
+
+    if (task->linked)
+        return;
+    task->linked = true;
+    task->gen->n_tasks++;
+    fae_list_add_tail(&task->gen->tasks, &task->gen_node);
+    if (task->session)
+        fae_session_began(task->session, &task->call_node);
+    if (task->deadline_ms) {
+        fae_timer_init(&task->deadline, vm->o.loop, on_deadline, task);
+        fae_timer_start(&task->deadline, task->deadline_ms > now ? task->deadline_ms - now : 0);
+    }
+}
+
+static void unlink_task(struct fae_task *task)
+{
+    if (!task->linked)
+        return;
+    task->linked = false;
+    task->gen->n_tasks--;
+    fae_list_del(&task->gen_node);
+    if (task->session)
+        fae_session_ended(task->session, &task->call_node);
+    if (task->deadline_ms)
+        fae_timer_stop(&task->deadline);
+}
+
+static void drop_thread(struct fae_task *task)
+{
+    luaL_unref(task->vm->L, LUA_REGISTRYINDEX, task->ref);
+    task->T = NULL;
+    task->ref = LUA_NOREF;
+}
+
+/* Back into the pool. */
+static void release(struct fae_task *task)
+{
+    struct fae_vm *vm = task->vm;
+
+    unlink_task(task);
+    if (task->context_ref != LUA_NOREF)
+        luaL_unref(vm->L, LUA_REGISTRYINDEX, task->context_ref);
+    fae_list_del(&task->run_node);
+    task->session = NULL;
+    task->next_free = vm->free_tasks;
+    vm->free_tasks = task;
+}
+
+void fae_task_discard(struct fae_task *task)
+{
+    if (task->parked && task->cancel)
+        task->cancel(task->cancel_arg);
+    fae_list_del(&task->child_node);
+    if (task->T)
+        drop_thread(task);
+    release(task);
+}
+
+void fae_task_free_pool(struct fae_vm *vm)
+{
+    while (vm->free_tasks) {
+        struct fae_task *task = vm->free_tasks;
+
+        vm->free_tasks = task->next_free;
+        free(task);
+    }
+}
+
+/* ---- the end ---- */
+
+/* A child of fae.parallel is through: its parent may go on when it was the last. */
+static void leave_parent(struct fae_task *task)
+{
+    struct fae_task *parent = task->parent;
+
+    fae_list_del(&task->child_node);
+    task->parent = NULL;
+    if (!parent || !parent->joining || !fae_list_empty(&parent->children))
+        return;
+    parent->joining = parent->parked = false;
+    parent->cancel = NULL;
+    lua_pushboolean(parent->T, 1);
+    fae_task_queue(parent, 1);
+}
+
+static void doom_children(struct fae_task *task, enum fae_err code)
+{
+    while (!fae_list_empty(&task->children)) {
+        struct fae_task *child = FAE_CONTAINER(task->children.next, struct fae_task, child_node);
+
+        fae_list_del(&child->child_node);
+        child->parent = NULL;
+        fae_task_doom(child, code);
+    }
+}
+
+static void log_raised(struct fae_task *task, int status)
+{
+    lua_State *L = task->vm->L;
+    int top = lua_gettop(L);
+    const char *what = task->method ? task->method->name : task->timer ? "timer" : "spawned task";
+    struct fae_log_field fields[2] = { { "task", what, strlen(what) }, { .key = "trace" } };
+    const char *text;
+
+    if (status == LUA_ERRMEM) {
+        FAE_ERROR("%s: out of Lua memory (%zu bytes in use, lua_memory_max is %zu)", what, task->vm->bytes,
+                  task->vm->bytes_max);
+        return;
+    }
+    luaL_traceback(L, task->T, NULL, 0);
+    fields[1].text = lua_tolstring(L, -1, &fields[1].len);
+    if (lua_type(task->T, -1) == LUA_TSTRING)
+        text = lua_tostring(task->T, -1);
+    else
+        text = lua_pushfstring(L, "the error object is a %s", luaL_typename(task->T, -1));
+    fae_log_fields(FAE_LOG_ERROR, text, strlen(text), fields, 2);
+    lua_settop(L, top);
+}
+
+/* A table with a code is an error on purpose; anything else is a bug in the servant. */
+static bool raised_on_purpose(lua_State *T)
+{
+    bool is;
+
+    if (lua_type(T, -1) != LUA_TTABLE)
+        return false;
+    lua_pushliteral(T, "code");
+    lua_rawget(T, -2);
+    is = lua_type(T, -1) == LUA_TSTRING;
+    lua_pop(T, 1);
+    return is;
+}
+
+static void finish(struct fae_task *task, int status)
+{
+    struct fae_vm *vm = task->vm;
+
+    vm->at_risk = task;
+    if (status == 0) {
+        if (task->method)
+            fae_call_answer(task);
+        lua_settop(task->T, 0);
+    } else {
+        if (!raised_on_purpose(task->T))
+            log_raised(task, status);
+        if (task->method)
+            fae_call_answer_raised(task, status);
+        drop_thread(task);
+    }
+    if (status == LUA_ERRMEM)
+        vm->collect = true;
+    vm->at_risk = NULL;
+    if (!fae_list_empty(&task->children))
+        doom_children(task, FAE_CANCELLED);
+    leave_parent(task);
+    release(task);
+}
+
+void fae_task_fail(struct fae_task *task, enum fae_err code, const char *text)
+{
+    if (task->method)
+        fae_call_answer_code(task, code, text);
+    doom_children(task, FAE_CANCELLED);
+    leave_parent(task);
+    fae_task_discard(task);
+}
+
+/* ---- running ---- */
+
+void fae_task_run(struct fae_task *task, int n)
+{
+    struct fae_vm *vm = task->vm;
+    struct fae_task *before = vm->current;
+    int status;
+
+    vm->current = task;
+    if (task->method)
+        FAE_STAT_SET(vm->slot->method, task->method->stats_row + 1);
+    status = lua_resume(task->T, n);
+    vm->current = before;
+    if (__builtin_expect(vm->interrupted, 0)) {
+        lua_sethook(vm->L, NULL, 0, 0);
+        vm->interrupted = 0;
+    }
+    if (status != LUA_YIELD) {
+        finish(task, status);
+    } else if (task->dropping) {
+        fae_task_fail(task, task->doomed, fae_err_text(task->doomed));
+    } else if (!task->parked && !task->queued) {
+        FAE_ERROR("%s: coroutine.yield outside a coroutine of its own", task->method ? task->method->name : "spawned task");
+        fae_task_fail(task, FAE_INTERNAL, "coroutine.yield outside a coroutine of its own");
+    } else {
+        link_task(task);
+    }
+}
+
+void fae_task_queue(struct fae_task *task, int n)
+{
+    FAE_ASSERT(!task->queued);
+    task->queued = true;
+    task->n_args = n;
+    fae_list_add_tail(&task->vm->runnable, &task->run_node);
+}
+
+void fae_task_run_queued(struct fae_vm *vm)
+{
+    while (!fae_list_empty(&vm->runnable)) {
+        struct fae_task *task = FAE_CONTAINER(vm->runnable.next, struct fae_task, run_node);
+
+        fae_list_del(&task->run_node);
+        task->queued = false;
+        fae_task_run(task, task->n_args);
+    }
+}
+
+/* ---- waiting ---- */
+
+struct fae_task *fae_task_may_wait(lua_State *L, int *n_out)
+{
+    struct fae_vm *vm = fae_vm_of(L);
+    struct fae_task *task = vm->current;
+
+    if (!task)
+        luaL_error(L, "this function waits, and nothing may wait while servants load");
+    if (task->T != L)
+        luaL_error(L, "this function waits, and a coroutine of one's own cannot: use fae.spawn or fae.parallel");
+    if (!lua_isyieldable(L))
+        luaL_error(L, "this function waits, and cannot be called from inside a C function (sort, gsub, a metamethod)");
+    if (!task->doomed && task->deadline_ms && vm->o.loop->now_ms >= task->deadline_ms)
+        task->doomed = FAE_TIMEOUT;
+    if (!task->doomed)
+        return task;
+    if (task->told) {
+        task->dropping = true;
+        *n_out = lua_yield(L, 0);
+        return NULL;
+    }
+    task->told = true;
+    *n_out = fae_nil_err(L, task->doomed, "%s", fae_err_text(task->doomed));
+    return NULL;
+}
+
+int fae_task_wait(struct fae_task *task, fae_task_cancel_fn cancel, void *arg)
+{
+    FAE_ASSERT(!task->parked);
+    task->parked = true;
+    task->cancel = cancel;
+    task->cancel_arg = arg;
+    return lua_yield(task->T, 0);
+}
+
+struct wake {
+    struct fae_task *task;
+    fae_task_push_fn push;
+    void *arg;
+};
+
+static void wake(void *arg)
+{
+    struct wake *w = arg;
+    struct fae_task *task = w->task;
+    struct fae_vm *vm = task->vm;
+    int n;
+
+    vm->at_risk = task;
+    n = w->push(vm->L, w->arg); /* on the main state: only there may it raise */
+    vm->at_risk = NULL;
+    lua_xmove(vm->L, task->T, n);
+    fae_task_run(task, n);
+    fae_task_run_queued(vm);
+}
+
+static void run_rest(void *vm)
+{
+    fae_task_run_queued(vm);
+}
+
+void fae_task_resume(struct fae_task *task, fae_task_push_fn push, void *arg)
+{
+    struct fae_vm *vm = task->vm;
+    struct wake w = { task, push, arg };
+
+    FAE_ASSERT(task->parked);
+    task->parked = task->joining = false;
+    task->cancel = NULL;
+    if (!fae_vm_guard(vm, wake, &w))
+        while (!fae_vm_guard(vm, run_rest, vm))
+            continue;
+}
+
+/* ---- the end before the end ---- */
+
+static int push_doom(lua_State *L, void *arg)
+{
+    enum fae_err *code = arg;
+
+    return fae_nil_err(L, *code, "%s", fae_err_text(*code));
+}
+
+void fae_task_doom(struct fae_task *task, enum fae_err code)
+{
+    if (task->doomed)
+        return;
+    task->doomed = code;
+    doom_children(task, code);
+    if (!task->parked)
+        return; /* it learns of it when it waits next */
+    if (task->cancel)
+        task->cancel(task->cancel_arg);
+    task->told = true;
+    fae_task_resume(task, push_doom, &task->doomed);
+}
+
+static void on_deadline(void *arg)
+{
+    fae_task_doom(arg, FAE_TIMEOUT);
+}

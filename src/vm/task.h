@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A task: one coroutine with what C knows of it. A call is a task, and so are the pieces of fae.parallel, spawned
+ * functions and the ticks of timers. Coroutines are pooled: a task that never waits makes none and costs no allocation.
+ *
+ *   running --wait--> parked --resume, from the loop--> running ... --returns, raises--> finished
+ *                       | doomed (deadline, hang-up, reload): cancel, resume once with nil, err
+ *   A doomed task gets one such answer so that it can tidy up; when it waits again it is dropped where it stands, so that
+ *   no loop and no pcall outlives its call.
+ */
+#ifndef FAE_VM_TASK_H
+#define FAE_VM_TASK_H
+
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "net/loop.h"
+
+struct fae_generation;
+struct fae_method;
+struct fae_session;
+struct fae_vm;
+struct fae_vm_timer;
+
+/* Ends a pending operation without resuming its task. */
+typedef void (*fae_task_cancel_fn)(void *arg);
+/* Pushes an operation's results and returns how many; may raise for lack of memory. */
+typedef int (*fae_task_push_fn)(lua_State *L, void *arg);
+
+struct fae_task {
+    struct fae_vm *vm;
+    lua_State *T; /* NULL: to be made */
+    int ref;      /* anchors T */
+    struct fae_task *next_free;
+    struct fae_generation *gen;
+    const struct fae_method *method; /* NULL: not a call */
+    struct fae_session *session;     /* NULL: not a call, or its client is gone */
+    uint32_t msgid;
+    bool notification;
+    bool linked;   /* in gen->tasks, counted, and in its session's calls */
+    bool parked;   /* has a pending operation */
+    bool queued;   /* in vm->runnable */
+    bool told;     /* was answered nil, err once after it was doomed */
+    bool dropping;
+    bool joining;  /* waits for its children */
+    bool unloading; /* an on_unload hook: outlives the switch it belongs to */
+    enum fae_err doomed;
+    int n_args;    /* on T, for the resume that is queued */
+    int context_ref;
+    uint64_t ticks, deadline_ms; /* deadline 0: none */
+    fae_task_cancel_fn cancel;
+    void *cancel_arg;
+    struct fae_timer deadline, sleep;
+    struct fae_list gen_node, call_node, run_node, child_node;
+    struct fae_list children;
+    struct fae_task *parent;
+    struct fae_vm_timer *timer; /* whose tick this is */
+};
+
+/* A task of the generation, from the pool; raises on L for lack of memory (when a coroutine must be made). */
+struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_generation *gen);
+/* Resumes with n values that are on T; handles its end. Needs a guard. */
+void fae_task_run(struct fae_task *task, int n);
+/* Puts it behind those that run next; n values are on T. */
+void fae_task_queue(struct fae_task *task, int n);
+/* Runs what is queued. Needs a guard. */
+void fae_task_run_queued(struct fae_vm *vm);
+
+/* For bindings that wait: the task that runs, or NULL and the number to return at once (*n_out: nil, err of a doomed
+ * task). Raises unless L is a task that can yield here. */
+struct fae_task *fae_task_may_wait(lua_State *L, int *n_out);
+/* The last thing a binding does: `return fae_task_wait(...)`. */
+int fae_task_wait(struct fae_task *task, fae_task_cancel_fn cancel, void *arg);
+/* From the loop: the operation is over. */
+void fae_task_resume(struct fae_task *task, fae_task_push_fn push, void *arg);
+
+/* Deadline, hang-up, reload: cancels what it waits for. Its children go with it. */
+void fae_task_doom(struct fae_task *task, enum fae_err code);
+/* Frees the pool. */
+void fae_task_free_pool(struct fae_vm *vm);
+/* Ends a task that never ran or was cut: answers `code` if someone waits. */
+void fae_task_fail(struct fae_task *task, enum fae_err code, const char *text);
+/* Frees a task with its coroutine, whatever it was doing, telling nobody. */
+void fae_task_discard(struct fae_task *task);
+
+/* service.c: the end of a call. */
+void fae_call_answer(struct fae_task *task);                                     /* results are on T */
+void fae_call_answer_raised(struct fae_task *task, int status);                  /* the error object is on T */
+void fae_call_answer_code(struct fae_task *task, enum fae_err code, const char *text);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The Lua state itself: its memory, its guard, and what every file of this folder needs of it.
+ */
+#include "vm/vm.h"
+
+#include <lualib.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/log.h"
+#include "vm/codec.h"
+#include "vm/task.h"
+#include "vm/vm_impl.h"
+
+static const char err_key;
+
+/* malloc that counts, and says no at the limit: Lua raises then, and one call fails instead of the process. */
+static void *allocate(void *arg, void *mem, size_t old_size, size_t new_size)
+{
+    struct fae_vm *vm = arg;
+    void *fresh;
+
+    if (new_size == 0) {
+        vm->bytes -= old_size;
+        free(mem);
+        return NULL;
+    }
+    if (!mem)
+        old_size = 0;
+    if (new_size > old_size && vm->bytes + (new_size - old_size) > vm->bytes_max)
+        return NULL;
+    fresh = realloc(mem, new_size);
+    if (fresh)
+        vm->bytes += new_size - old_size;
+    return fresh;
+}
+
+struct fae_vm *fae_vm_of(lua_State *L)
+{
+    void *arg;
+
+    lua_getallocf(L, &arg);
+    return arg;
+}
+
+/* ---- errors as values ---- */
+
+static int l_err_tostring(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "code");
+    lua_getfield(L, 1, "message");
+    lua_pushfstring(L, "%s: %s", luaL_optstring(L, -2, "INTERNAL"), luaL_optstring(L, -1, ""));
+    return 1;
+}
+
+static void open_err(lua_State *L)
+{
+    lua_pushlightuserdata(L, (void *)&err_key);
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, l_err_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushliteral(L, "err");
+    lua_setfield(L, -2, "__metatable");
+    lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+/* Gives the table at the top the metatable of errors. */
+static void mark_err(lua_State *L)
+{
+    lua_pushlightuserdata(L, (void *)&err_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_setmetatable(L, -2);
+}
+
+static void push_err_text(lua_State *L, enum fae_err code, const char *text)
+{
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, fae_err_name(code));
+    lua_setfield(L, -2, "code");
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, "message");
+    lua_pushboolean(L, fae_err_retryable(code));
+    lua_setfield(L, -2, "retryable");
+    mark_err(L);
+}
+
+void fae_push_err(lua_State *L, enum fae_err code, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    push_err_text(L, code, text);
+}
+
+int fae_nil_err(lua_State *L, enum fae_err code, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    lua_pushnil(L);
+    push_err_text(L, code, text);
+    return 2;
+}
+
+/* err(code, message[, fields]) -> err.  The code is a word of the error table, or one of the servant's own in the same
+ * form. fields: retryable, retry_after_ms, detail. */
+static int l_err(lua_State *L)
+{
+    size_t len;
+    const char *code = luaL_checklstring(L, 1, &len);
+    enum fae_err known = fae_err_of(code, len);
+
+    luaL_checkstring(L, 2);
+    luaL_argcheck(L, len > 0 && strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == len, 1, "a code is UPPER_SNAKE");
+    lua_settop(L, 3);
+    lua_createtable(L, 0, 4);
+    lua_pushboolean(L, known != FAE_ERR_COUNT && fae_err_retryable(known));
+    lua_setfield(L, -2, "retryable");
+    if (lua_istable(L, 3)) {
+        static const char *const names[] = { "retryable", "retry_after_ms", "detail" };
+
+        for (unsigned i = 0; i < 3; i++) {
+            lua_getfield(L, 3, names[i]);
+            if (lua_isnil(L, -1))
+                lua_pop(L, 1);
+            else
+                lua_setfield(L, -2, names[i]);
+        }
+    }
+    lua_pushvalue(L, 1);
+    lua_setfield(L, -2, "code");
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, "message");
+    mark_err(L);
+    return 1;
+}
+
+void fae_open_core(lua_State *L)
+{
+    lua_createtable(L, 0, 32);
+    lua_pushcfunction(L, l_err);
+    lua_setfield(L, -2, "err");
+    fae_bind_task(L);
+    fae_bind_timer(L);
+    fae_bind_log(L);
+    fae_bind_msgpack(L);
+    fae_bind_sys(L);
+    fae_bind_call(L);
+    fae_bind_method(L);
+}
+
+/* ---- guard ---- */
+
+struct guarded {
+    void (*fn)(void *);
+    void *arg;
+};
+
+static int guarded(lua_State *L)
+{
+    struct guarded *g = lua_touserdata(L, 1);
+
+    luaL_checkstack(L, 64, "guard");
+    g->fn(g->arg);
+    return 0;
+}
+
+/* Lua raised outside of a task's own code: for lack of memory, or in somebody's finalizer. */
+static void cut(struct fae_vm *vm, int status)
+{
+    const char *text = lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?";
+    struct fae_task *task = vm->at_risk;
+
+    FAE_ERROR("call cut: %s (%zu bytes of Lua memory in use, lua_memory_max is %zu)", text, vm->bytes, vm->bytes_max);
+    vm->at_risk = NULL;
+    vm->current = NULL;
+    vm->collect = true;
+    if (vm->risk_session && !vm->risk_session->closed)
+        vm->risk_session->out.len = vm->risk_mark;
+    vm->risk_session = NULL;
+    if (task)
+        fae_task_fail(task, status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL, fae_err_text(status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL));
+    lua_settop(vm->L, 0);
+}
+
+bool fae_vm_guard(void *service, void (*fn)(void *), void *arg)
+{
+    struct fae_vm *vm = service;
+    struct guarded g = { fn, arg };
+    int status;
+
+    if (vm->guarded) {
+        fn(arg);
+        return true;
+    }
+    vm->guarded = true;
+    status = lua_cpcall(vm->L, guarded, &g);
+    vm->guarded = false;
+    if (status)
+        cut(vm, status);
+    if (__builtin_expect(vm->collect, 0)) {
+        vm->collect = false;
+        lua_gc(vm->L, LUA_GCCOLLECT, 0);
+    }
+    return status == 0;
+}
+
+/* ---- life ---- */
+
+static int open_state(lua_State *L)
+{
+    luaL_openlibs(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    lua_pushcfunction(L, luaopen_ffi);
+    lua_pushliteral(L, "ffi");
+    lua_call(L, 1, 1);
+    lua_setfield(L, -2, "ffi");
+    lua_pop(L, 1);
+    open_err(L);
+    fae_codec_open(L);
+    return 0;
+}
+
+struct fae_vm *fae_vm_new(const struct fae_vm_opts *opts)
+{
+    struct fae_vm *vm = fae_zalloc(sizeof *vm);
+
+    vm->o = *opts;
+    vm->bytes_max = opts->config->lua_memory_max;
+    vm->slot = &opts->slots->slots[opts->slot];
+    vm->call_ref = LUA_NOREF;
+    fae_list_init(&vm->runnable);
+    fae_list_init(&vm->old);
+    vm->L = lua_newstate(allocate, vm);
+    if (vm->L && lua_cpcall(vm->L, open_state, NULL) == 0)
+        return vm;
+    FAE_ERROR("cannot make a Lua state: %s", vm->L ? lua_tostring(vm->L, -1) : "no memory");
+    fae_vm_free(&vm);
+    return NULL;
+}
+
+void fae_vm_free(struct fae_vm **vm_io)
+{
+    struct fae_vm *vm = *vm_io;
+
+    *vm_io = NULL;
+    if (!vm)
+        return;
+    fae_vm_abort(vm);
+    if (vm->live)
+        fae_generation_end(&vm->live);
+    FAE_LIST_EACH(node, &vm->old) {
+        struct fae_generation *gen = FAE_CONTAINER(node, struct fae_generation, node);
+
+        fae_generation_end(&gen);
+    }
+    if (vm->L)
+        lua_close(vm->L);
+    fae_task_free_pool(vm);
+    free(vm);
+}
+
+/* Runs at the next interpreted instruction, and at every one after it: a pcall around the loop does not help. */
+static void interrupt_hook(lua_State *L, lua_Debug *ar)
+{
+    static const char text[] = "stopped by the watchdog: the call ran too long without waiting";
+    struct fae_vm *vm = fae_vm_of(L);
+    struct fae_log_field field = { .key = "trace" };
+
+    (void)ar;
+    if (vm->interrupted == 1) {
+        vm->interrupted = 2;
+        luaL_traceback(L, L, NULL, 0);
+        field.text = lua_tolstring(L, -1, &field.len);
+        fae_log_fields(FAE_LOG_ERROR, text, sizeof text - 1, &field, 1);
+    }
+    fae_push_err(L, FAE_TIMEOUT, "%s", text);
+    lua_error(L);
+}
+
+void fae_vm_interrupt(struct fae_vm *vm)
+{
+    if (!vm->current)
+        return;
+    vm->interrupted = 1;
+    lua_sethook(vm->L, interrupt_hook, LUA_MASKCOUNT, 1);
+}
