@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-2-Clause
 -- The configuration of a fae node: every option with its default. What is left out keeps its default.
 -- This is Lua, run once when the node starts: it may compute, use string, table and math, and read the
 -- environment with os.getenv. `fae check -c FILE` lists what is wrong with a file. Made by

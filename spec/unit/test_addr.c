@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "net/addr.h"
 
-#define PATH_107 \
+#define PATH_107                                                                                                       \
     "/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaaaaa/aaaaaa"
 
 static void addresses_read_and_write(void **state)
@@ -176,12 +176,9 @@ static void a_connect_without_answer_times_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses_read_and_write),
-        cmocka_unit_test(bad_addresses_are_told),
-        cmocka_unit_test(a_nameless_peer_has_a_text),
-        cmocka_unit_test(connects),
-        cmocka_unit_test(a_refused_connect_says_why),
-        cmocka_unit_test(a_connect_without_answer_times_out),
+        cmocka_unit_test(addresses_read_and_write),   cmocka_unit_test(bad_addresses_are_told),
+        cmocka_unit_test(a_nameless_peer_has_a_text), cmocka_unit_test(connects),
+        cmocka_unit_test(a_refused_connect_says_why), cmocka_unit_test(a_connect_without_answer_times_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

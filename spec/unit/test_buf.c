@@ -133,9 +133,12 @@ static void alloc_helpers_copy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adds_and_grows),        cmocka_unit_test(growing_at_least_doubles),
-        cmocka_unit_test(shifts_from_the_front), cmocka_unit_test(text_of_nothing_is_empty),
-        cmocka_unit_test(prints),                cmocka_unit_test(json_is_always_valid),
+        cmocka_unit_test(adds_and_grows),
+        cmocka_unit_test(growing_at_least_doubles),
+        cmocka_unit_test(shifts_from_the_front),
+        cmocka_unit_test(text_of_nothing_is_empty),
+        cmocka_unit_test(prints),
+        cmocka_unit_test(json_is_always_valid),
         cmocka_unit_test(alloc_helpers_copy),
     };
 

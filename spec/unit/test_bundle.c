@@ -111,17 +111,17 @@ static void broken_bytes_are_never_followed(void **state)
         const char *bytes;
         size_t len;
     } rows[] = {
-        { 0, "FAEC", 4 },              /* magic */
-        { 4, "\2", 1 },                /* version */
-        { 8, "\0", 1 },                /* an empty path */
-        { 8, "\x10", 1 },              /* a path that ends early */
-        { 8, "\x12", 1 },              /* or late */
+        { 0, "FAEC", 4 }, /* magic */
+        { 4, "\2", 1 },   /* version */
+        { 8, "\0", 1 },   /* an empty path */
+        { 8, "\x10", 1 }, /* a path that ends early */
+        { 8, "\x12", 1 }, /* or late */
         { 8, "\xff\xff\xff\xff", 4 },
         { 12, "\xff\xff\xff\xff", 4 },
         { 8, "\xff\xff\xff\xff\xff\xff\xff\xff", 8 },
-        { 12, "\x0a", 1 },             /* a body that does not end in NUL */
-        { 20, "\0", 1 },               /* a NUL inside a path */
-        { 33, "x", 1 },                /* none after it */
+        { 12, "\x0a", 1 }, /* a body that does not end in NUL */
+        { 20, "\0", 1 },   /* a NUL inside a path */
+        { 33, "x", 1 },    /* none after it */
     };
 
     (void)state;
@@ -155,10 +155,8 @@ static void any_changed_byte_is_safe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files_come_back),
-        cmocka_unit_test(an_empty_bundle_is_one),
-        cmocka_unit_test(a_cut_bundle_is_refused),
-        cmocka_unit_test(broken_bytes_are_never_followed),
+        cmocka_unit_test(files_come_back),          cmocka_unit_test(an_empty_bundle_is_one),
+        cmocka_unit_test(a_cut_bundle_is_refused),  cmocka_unit_test(broken_bytes_are_never_followed),
         cmocka_unit_test(any_changed_byte_is_safe),
     };
 

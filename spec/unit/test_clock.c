@@ -37,8 +37,8 @@ static void ticks_are_nanoseconds_of_the_clock(void **state)
 
 static void long_times_do_not_overflow(void **state)
 {
-    uint64_t year = fae_ticks_to_ns((uint64_t)((double)(365ull * 86400 * 1000000000) * 4294967296.0 /
-                                               (double)fae_clock_mult));
+    uint64_t year =
+        fae_ticks_to_ns((uint64_t)((double)(365ull * 86400 * 1000000000) * 4294967296.0 / (double)fae_clock_mult));
 
     (void)state;
     assert_true(year / 1000000000 > 365ull * 86400 - 100);

@@ -92,8 +92,7 @@ static const struct {
     { "workers(nil)", "c.lua:1: workers must be a whole number, not nil\n" },
     { "workers(workers)", "c.lua:1: workers must be a whole number, not a function\n" },
     { "drain_ms \"5s\"", "c.lua:1: drain_ms must be a whole number of milliseconds, not the text \"5s\"\n" },
-    { "message_max \"4MB\"",
-      "c.lua:1: message_max must be a size such as 65536, 64KiB, 4MiB or 1GiB, not \"4MB\"\n" },
+    { "message_max \"4MB\"", "c.lua:1: message_max must be a size such as 65536, 64KiB, 4MiB or 1GiB, not \"4MB\"\n" },
     { "message_max \"1GiB\"", "c.lua:1: message_max must be 1KiB to 64MiB, not 1GiB\n" },
     { "message_max(true)", "c.lua:1: message_max must be a number, or a size in quotes such as \"4MiB\", not true\n" },
     { "watchdog \"yes\"", "c.lua:1: watchdog must be true or false, not the text \"yes\"\n" },
@@ -110,8 +109,7 @@ static const struct {
       "c.lua:1: workers must be 0 to 64, not 900\nc.lua:3: workers was already set on line 1\n" },
     { "admin \"0.0.0.0:9101\"",
       "c.lua:1: admin must be a loopback address such as 127.0.0.1:9101, not 0.0.0.0:9101\n" },
-    { "admin \"unix:a.sock\"",
-      "c.lua:1: admin must be a loopback address such as 127.0.0.1:9101, not unix:a.sock\n" },
+    { "admin \"unix:a.sock\"", "c.lua:1: admin must be a loopback address such as 127.0.0.1:9101, not unix:a.sock\n" },
     { "admin \"127.0.0.1\"", "c.lua:1: admin: \"127.0.0.1\" has no port, as in tcp://127.0.0.1:9001\n" },
     { "watchdog_warn_ms(6000)", "c.lua:1: watchdog_warn_ms must be less than watchdog_kill_ms (5000), not 6000\n" },
     { "\nwatchdog_kill_ms(2000)", "c.lua:2: watchdog_warn_ms must be less than watchdog_kill_ms (2000), not 2000\n" },
@@ -189,7 +187,8 @@ static const struct {
     { "servant \"a\" { x = zzzzz }", "c.lua:1: unknown option \"zzzzz\"\n" },
     /* Lua */
     { "workers(", "c.lua:1: unexpected symbol near '<eof>'\n" },
-    { "workers(99)\nlisten {\n  'unix:a'\n  mode = 1\n}", "c.lua:4: '}' expected (to close '{' at line 2) near 'mode'\n" },
+    { "workers(99)\nlisten {\n  'unix:a'\n  mode = 1\n}",
+      "c.lua:4: '}' expected (to close '{' at line 2) near 'mode'\n" },
     { "workers(99)\nlocal x = nil .. 'a'\nworkers(98)",
       "c.lua:1: workers must be 0 to 64, not 99\nc.lua:2: attempt to concatenate a nil value\n" },
     { "string.rep()", "c.lua:1: bad argument #1 to 'rep' (string expected, got no value)\n" },
@@ -353,9 +352,10 @@ static void reads_servants_in_a_fixed_order(void **state)
     apply("servant 'shop' { ttl = 60, names = { 'a', 'b' }, z = {}, b = { y = 0.1, x = -3, [ [[k\"]] ] = false } }\n"
           "servant('_b2', { big = 2^53, tiny = 1e-300, text = 'a\\0\\n\\195\\164' })",
           &config);
-    assert_string_equal(config.servants_json,
-                        "{\"shop\":{\"b\":{\"k\\\"\":false,\"x\":-3,\"y\":0.1},\"names\":[\"a\",\"b\"],\"ttl\":60,"
-                        "\"z\":{}},\"_b2\":{\"big\":9007199254740992,\"text\":\"a\\u0000\\n\xc3\xa4\",\"tiny\":1e-300}}");
+    assert_string_equal(
+        config.servants_json,
+        "{\"shop\":{\"b\":{\"k\\\"\":false,\"x\":-3,\"y\":0.1},\"names\":[\"a\",\"b\"],\"ttl\":60,"
+        "\"z\":{}},\"_b2\":{\"big\":9007199254740992,\"text\":\"a\\u0000\\n\xc3\xa4\",\"tiny\":1e-300}}");
     fae_config_fini(&config);
 }
 

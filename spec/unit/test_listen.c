@@ -339,7 +339,8 @@ static int open_as_nobody(void *arg)
 
     if (setgid(65534) != 0 || setuid(65534) != 0)
         return 99;
-    return open_it(ln, 1) == FAE_SYSTEM && strcmp(why, sentence(ln, "the old socket there belongs to another user")) == 0
+    return open_it(ln, 1) == FAE_SYSTEM &&
+                   strcmp(why, sentence(ln, "the old socket there belongs to another user")) == 0
                ? 0
                : 1;
 }

@@ -20,6 +20,7 @@ enum fault {
     TWICE,    /* every answer */
     HANG_UP,  /* in place of every tenth answer */
     SILENT,   /* never an answer */
+    FAREWELL, /* sys.error and hang up, in place of every tenth answer */
     GARBAGE,  /* in place of every tenth answer */
     ONE_BYTE, /* writes of one byte */
 };
@@ -36,6 +37,7 @@ struct server {
 /* One answer for a request; false closes the connection. */
 static bool answer(const struct server *srv, int fd, const uint8_t *request)
 {
+    static const uint8_t farewell[] = "\x93\x02\xa9sys.error\x91\xa9LIMIT: no";
     static unsigned n;
     uint8_t bytes[] = { 0x94, 0x01, 0xce, 0, 0, 0, 0, 0xc0, 0xc0 };
     uint32_t id = fae_be32(request + FAE_REQUEST_MSGID_AT);
@@ -46,6 +48,8 @@ static bool answer(const struct server *srv, int fd, const uint8_t *request)
         return true;
     if (srv->fault == HANG_UP && n % 10 == 0)
         return false;
+    if (srv->fault == FAREWELL && n % 10 == 0)
+        return write(fd, farewell, sizeof farewell - 1) < 0;
     if (srv->fault == GARBAGE && n % 10 == 0)
         bytes[0] = 0xc1;
     if (srv->fault == ERRORS && id % 4 == 0)
@@ -165,6 +169,7 @@ static const struct {
     { "answered twice", TWICE, false, 1, 1, 10, 10, 10, 0, 1, NULL },
     { "closed now and then", HANG_UP, false, 2, 4, 100, 50, 90, 5, 0, "WORKER_LOST" },
     { "closed now and then, a connection each call", HANG_UP, true, 2, 1, 100, 90, 90, 10, 0, "WORKER_LOST" },
+    { "refused now and then", FAREWELL, false, 2, 4, 100, 50, 90, 5, 0, "LIMIT" },
     { "garbage now and then", GARBAGE, false, 2, 4, 100, 50, 90, 5, 0, "BAD_MESSAGE" },
 };
 

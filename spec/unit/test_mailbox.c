@@ -244,7 +244,7 @@ static void killed_senders_leave_whole_mail(void **state)
     struct fae_mail mail;
 
     (void)state;
-    for (unsigned round = 0; round < 40; round++) {
+    for (unsigned round = 0; round < 16; round++) {
         pid_t pids[2] = { unit_fork(send_many, &for_ever), unit_fork(send_many, &for_ever) };
         uint64_t next[2] = { 0 };
         unsigned want = (unsigned)(unit_random(&seed) % 500), got = 0;

@@ -144,7 +144,7 @@ static const struct {
     { "df 00000001 01 02", FAE_OK, 7 },
     { "93 90 80 91 c0", FAE_OK, 5 },
     { "91 91 91 91 a3616263", FAE_OK, 8 },
-    { "81 90 80", FAE_OK, 3 },          /* a container as a key is sound msgpack */
+    { "81 90 80", FAE_OK, 3 }, /* a container as a key is sound msgpack */
     { "81 81 01 02 03", FAE_OK, 5 },
     { "94 00 cd1234 a873 79732e706f6e67 90", FAE_OK, 15 },
     /* what follows a value is not its */
@@ -316,12 +316,8 @@ static void bombs_are_defused(void **state)
         const char *hex;
         unsigned times, pos_max; /* where at the latest it must be noticed */
     } rows[] = {
-        { "91", 10000, FAE_DEPTH_MAX + 1 },
-        { "81", 10000, FAE_DEPTH_MAX + 1 },
-        { "dcffff", 24000, 3 * 17 },
-        { "deffff", 24000, 3 * 9 },
-        { "dd000f4240", 10000, 10 },
-        { "81dd000f423d", 10000, 12 },
+        { "91", 10000, FAE_DEPTH_MAX + 1 }, { "81", 10000, FAE_DEPTH_MAX + 1 }, { "dcffff", 24000, 3 * 17 },
+        { "deffff", 24000, 3 * 9 },         { "dd000f4240", 10000, 10 },        { "81dd000f423d", 10000, 12 },
     };
     uint8_t *bytes = malloc(24000 * 6);
 
@@ -439,14 +435,10 @@ static void tokens_are_read(void **state)
         assert_ptr_equal(fae_mp_read(bytes, &t), bytes + len);
         assert_int_equal(t.type, rows[i].type);
         switch (t.type) {
-        case FAE_MP_BOOL:
-            assert_int_equal(t.flag, rows[i].u);
-            break;
+        case FAE_MP_BOOL: assert_int_equal(t.flag, rows[i].u); break;
         case FAE_MP_INT:
         case FAE_MP_UINT:
-        case FAE_MP_FLOAT:
-            assert_true(t.u == rows[i].u);
-            break;
+        case FAE_MP_FLOAT: assert_true(t.u == rows[i].u); break;
         case FAE_MP_EXT:
             assert_int_equal(t.ext, rows[i].ext);
             /* fall through */
@@ -455,8 +447,7 @@ static void tokens_are_read(void **state)
             assert_int_equal(t.len, rows[i].len);
             assert_ptr_equal(t.bytes + t.len, bytes + len);
             break;
-        default:
-            break;
+        default: break;
         }
     }
 }
@@ -468,10 +459,14 @@ static void containers_are_read(void **state)
         enum fae_mp_type type;
         uint32_t n;
     } rows[] = {
-        { "90", FAE_MP_ARRAY, 0 },          { "9f", FAE_MP_ARRAY, 15 },
-        { "dc 0102", FAE_MP_ARRAY, 0x102 }, { "dd 00010203", FAE_MP_ARRAY, 0x10203 },
-        { "80", FAE_MP_MAP, 0 },            { "8f", FAE_MP_MAP, 15 },
-        { "de 0102", FAE_MP_MAP, 0x102 },   { "df 00010203", FAE_MP_MAP, 0x10203 },
+        { "90", FAE_MP_ARRAY, 0 },
+        { "9f", FAE_MP_ARRAY, 15 },
+        { "dc 0102", FAE_MP_ARRAY, 0x102 },
+        { "dd 00010203", FAE_MP_ARRAY, 0x10203 },
+        { "80", FAE_MP_MAP, 0 },
+        { "8f", FAE_MP_MAP, 15 },
+        { "de 0102", FAE_MP_MAP, 0x102 },
+        { "df 00010203", FAE_MP_MAP, 0x10203 },
     };
 
     (void)state;
@@ -635,9 +630,7 @@ static void random_number(struct pair *p, unsigned kind)
         fae_mp_int(&p->ours, -(int64_t)(v >> 1));
         msgpack_pack_int64(&p->packer, -(int64_t)(v >> 1));
         break;
-    default:
-        fae_mp_float(&p->ours, d);
-        msgpack_pack_double(&p->packer, d);
+    default: fae_mp_float(&p->ours, d); msgpack_pack_double(&p->packer, d);
     }
 }
 
@@ -660,15 +653,11 @@ static void random_value(struct pair *p, unsigned depth)
         break;
     case 3:
     case 4:
-    case 5:
-        random_body(p, (unsigned)kind - 3);
-        break;
+    case 5: random_body(p, (unsigned)kind - 3); break;
     case 6:
     case 7:
     case 8:
-    case 9:
-        random_number(p, (unsigned)kind - 6);
-        break;
+    case 9: random_number(p, (unsigned)kind - 6); break;
     default:
         n = unit_random(&p->seed) % (depth < 2 ? 20 : 4);
         if (kind == 10) {
@@ -700,9 +689,7 @@ static const uint8_t *same(const uint8_t *p, const msgpack_object *o)
 
     p = fae_mp_read(p, &t);
     switch (o->type) {
-    case MSGPACK_OBJECT_NIL:
-        assert_int_equal(t.type, FAE_MP_NIL);
-        break;
+    case MSGPACK_OBJECT_NIL: assert_int_equal(t.type, FAE_MP_NIL); break;
     case MSGPACK_OBJECT_BOOLEAN:
         assert_int_equal(t.type, FAE_MP_BOOL);
         assert_int_equal(t.flag, o->via.boolean);
@@ -721,12 +708,8 @@ static const uint8_t *same(const uint8_t *p, const msgpack_object *o)
         d = o->via.f64;
         assert_true(t.f == d || (isnan(t.f) && isnan(d)));
         break;
-    case MSGPACK_OBJECT_STR:
-        same_body(&t, FAE_MP_STR, o->via.str.ptr, o->via.str.size);
-        break;
-    case MSGPACK_OBJECT_BIN:
-        same_body(&t, FAE_MP_BIN, o->via.bin.ptr, o->via.bin.size);
-        break;
+    case MSGPACK_OBJECT_STR: same_body(&t, FAE_MP_STR, o->via.str.ptr, o->via.str.size); break;
+    case MSGPACK_OBJECT_BIN: same_body(&t, FAE_MP_BIN, o->via.bin.ptr, o->via.bin.size); break;
     case MSGPACK_OBJECT_EXT:
         same_body(&t, FAE_MP_EXT, o->via.ext.ptr, o->via.ext.size);
         assert_int_equal(t.ext, o->via.ext.type);
@@ -798,6 +781,8 @@ static void random_bytes_are_judged_as_msgpack_c_does(void **state)
             /* Mostly heads of small things, so that values become whole. */
             bytes[b] = (uint8_t)(r % 3 ? r / 3 : r % 2 ? 0xc0 + r / 6 % 32 : r / 6 % 4);
         }
+        if (len && i % 2) /* and often several of them */
+            bytes[0] = (uint8_t)(0x92 + i / 2 % 5);
         err = scan_whole(bytes, len, 1000, &pos);
         if (err == FAE_LIMIT) /* msgpack-c would ask for the memory */
             continue;
@@ -817,15 +802,13 @@ static void random_bytes_are_judged_as_msgpack_c_does(void **state)
             assert_int_equal(err, FAE_BAD_MESSAGE);
             n[2]++;
             break;
-        default:
-            fail();
+        default: fail();
         }
         msgpack_unpacked_destroy(&theirs);
         scan_in_pieces(bytes, len, 1000, err, pos);
     }
-    printf("%u whole, %u cut, %u bad\n", n[0], n[1], n[2]);
     for (unsigned i = 0; i < UNIT_N(n); i++)
-        assert_true(n[i] > 1000);
+        assert_true(n[i] > 500);
 }
 
 int main(void)

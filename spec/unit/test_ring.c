@@ -98,8 +98,8 @@ static void nonsense_empties_the_ring(void **state)
         uint32_t ahead; /* bytes that head claims */
         uint32_t len;   /* what the record's length says */
     } rows[] = {
-        { CAP + 1, 1 }, { UINT32_MAX, 1 }, { 1, 0 }, { 3, 0 }, { 8, 5 }, { 8, UINT32_MAX }, { CAP, CAP },
-        { 30, 21 }, /* sound, but longer than the reader can take */
+        { CAP + 1, 1 }, { UINT32_MAX, 1 }, { 1, 0 },     { 3, 0 },
+        { 8, 5 },       { 8, UINT32_MAX }, { CAP, CAP }, { 30, 21 }, /* sound, but longer than the reader can take */
     };
     char text[20];
 

@@ -176,10 +176,10 @@ static void workers_show_their_slots(void **state)
     static const struct {
         const char *key;
         int want;
-    } want[] = { { "slot", 1 },           { "pid", 4711 },      { "incarnation", 2 },  { "generation", 3 },
-                 { "sessions", 4 },       { "calls", 5 },       { "accepted", 6 },     { "deaths", 7 },
-                 { "lua_bytes", 8 },      { "old_calls", 9 },   { "bytes_in", 10 },    { "bytes_out", 11 },
-                 { "bad_messages", 12 },  { "notifications", 13 }, { "unknown_methods", 14 } };
+    } want[] = { { "slot", 1 },          { "pid", 4711 },         { "incarnation", 2 },     { "generation", 3 },
+                 { "sessions", 4 },      { "calls", 5 },          { "accepted", 6 },        { "deaths", 7 },
+                 { "lua_bytes", 8 },     { "old_calls", 9 },      { "bytes_in", 10 },       { "bytes_out", 11 },
+                 { "bad_messages", 12 }, { "notifications", 13 }, { "unknown_methods", 14 } };
 
     (void)state;
     s->state = FAE_SLOT_DRAINING;
@@ -241,14 +241,10 @@ static void turns_begin_with_worker_0(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_STATS(a_method_keeps_its_row),
-        WITH_STATS(odd_names_share_the_last_row),
-        WITH_STATS(a_full_table_gives_the_last_row),
-        WITH_STATS(a_death_while_naming_is_repaired),
-        WITH_STATS(methods_are_summed_and_sorted),
-        WITH_STATS(workers_show_their_slots),
-        WITH_STATS(the_node_says_its_age),
-        WITH_STATS(turns_begin_with_worker_0),
+        WITH_STATS(a_method_keeps_its_row),          WITH_STATS(odd_names_share_the_last_row),
+        WITH_STATS(a_full_table_gives_the_last_row), WITH_STATS(a_death_while_naming_is_repaired),
+        WITH_STATS(methods_are_summed_and_sorted),   WITH_STATS(workers_show_their_slots),
+        WITH_STATS(the_node_says_its_age),           WITH_STATS(turns_begin_with_worker_0),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

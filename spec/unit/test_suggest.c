@@ -6,8 +6,8 @@
 
 #include "base/suggest.h"
 
-static const char *const names[] = { "workers", "run_dir", "user", "admin", "log_level", "log_format", "drain_ms",
-                                     "call_timeout_ms", "ab" };
+static const char *const names[] = { "workers",  "run_dir",         "user", "admin", "log_level", "log_format",
+                                     "drain_ms", "call_timeout_ms", "ab" };
 
 static const char *nearest(const char *word)
 {
@@ -24,9 +24,9 @@ static void the_nearest_is_offered(void **state)
         const char *word, *want;
     } rows[] = {
         { "workers", "workers" },
-        { "workrs", "workers" },            /* one is missing */
-        { "workkers", "workers" },          /* one too many */
-        { "wrokers", "workers" },           /* swapped */
+        { "workrs", "workers" },   /* one is missing */
+        { "workkers", "workers" }, /* one too many */
+        { "wrokers", "workers" },  /* swapped */
         { "Workers", "workers" },
         { "worker", "workers" },
         { "loglevel", "log_level" },
@@ -35,7 +35,7 @@ static void the_nearest_is_offered(void **state)
         { "call_timeout", "call_timeout_ms" },
         { "timeout_call_ms", NULL },
         { "ba", "ab" },
-        { "xy", NULL },                     /* nothing of it would remain */
+        { "xy", NULL }, /* nothing of it would remain */
         { "zzzzzzz", NULL },
         { "", NULL },
     };
@@ -57,7 +57,7 @@ static void distance_counts_edits(void **state)
         const char *word, *other;
         unsigned distance;
     } rows[] = {
-        { "abc", "abc", 0 }, { "abc", "acb", 1 }, { "abcd", "abc", 1 },       { "abc", "abcd", 1 },
+        { "abc", "abc", 0 }, { "abc", "acb", 1 },   { "abcd", "abc", 1 },       { "abc", "abcd", 1 },
         { "abc", "axc", 1 }, { "abcd", "badc", 2 }, { "kitten", "sitting", 3 },
     };
 

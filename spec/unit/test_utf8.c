@@ -22,23 +22,23 @@ static const struct {
     { "\xef\xbf\xbf", 3, true },
     { "\xf0\x90\x80\x80", 4, true },
     { "\xf4\x8f\xbf\xbf", 4, true },
-    { "\x80", 1, false },             /* a tail alone */
+    { "\x80", 1, false }, /* a tail alone */
     { "\xbf", 1, false },
-    { "\xc0\x80", 2, false },         /* overlong */
+    { "\xc0\x80", 2, false }, /* overlong */
     { "\xc1\xbf", 2, false },
     { "\xe0\x9f\xbf", 3, false },
     { "\xf0\x8f\xbf\xbf", 4, false },
-    { "\xed\xa0\x80", 3, false },     /* surrogates */
+    { "\xed\xa0\x80", 3, false }, /* surrogates */
     { "\xed\xbf\xbf", 3, false },
     { "\xf4\x90\x80\x80", 4, false }, /* beyond U+10FFFF */
     { "\xf5\x80\x80\x80", 4, false },
     { "\xf8\x88\x80\x80\x80", 5, false },
     { "\xfe", 1, false },
     { "\xff", 1, false },
-    { "\xc2", 1, false },             /* cut */
+    { "\xc2", 1, false }, /* cut */
     { "\xe2\x82", 2, false },
     { "\xf0\x9f\x98", 3, false },
-    { "\xc2\x41", 2, false },         /* the tail is none */
+    { "\xc2\x41", 2, false }, /* the tail is none */
     { "\xe2\x82\x41", 3, false },
     { "\xf0\x9f\x41\x80", 4, false },
 };

@@ -9,7 +9,7 @@
 #define OPT(...) FAE_OPT(struct fae_config, __VA_ARGS__)
 #define LISTEN(...) FAE_OPT(struct fae_config_listen, __VA_ARGS__)
 #define LEVELS "debug|info|warn|error" /* in the order of enum fae_log_level */
-#define MINUTES(n) ((n) * 60000ull)
+#define MINUTES(n) (60000ull * (n))
 
 const struct fae_opt fae_config_opts[] = {
     OPT("workers", UINT, workers, "0", 0, FAE_WORKERS_MAX, NULL, "worker processes; 0 means one per core"),

@@ -11,6 +11,7 @@
 #include "base/config.h"
 
 static const char lua_head[] =
+    "-- SPDX-License-Identifier: BSD-2-Clause\n"
     "-- The configuration of a fae node: every option with its default. What is left out keeps its default.\n"
     "-- This is Lua, run once when the node starts: it may compute, use string, table and math, and read the\n"
     "-- environment with os.getenv. `fae check -c FILE` lists what is wrong with a file. Made by\n"

@@ -203,8 +203,7 @@ enum fae_err fae_config_apply(struct fae_config *config, const void *bytes, size
     struct rows rows = {
         .p = bytes, .end = (const char *)bytes + len, .config = &next, .why = why_out, .why_size = why_size
     };
-    const char *names[2];
-    unsigned cursor = 0;
+    const char *name;
     enum fae_err err;
 
     next.n_listen = 0;
@@ -212,7 +211,7 @@ enum fae_err fae_config_apply(struct fae_config *config, const void *bytes, size
     err = len && len <= FAE_CONFIG_ROWS_MAX ? apply_all(&rows) : broken(&rows);
     if (err)
         goto fail;
-    err = fae_config_disagrees(&next, &cursor, names, why_out, why_size) ? FAE_BAD_CONFIG : FAE_OK;
+    err = fae_config_agrees(&next, &name, why_out, why_size);
     if (err)
         goto fail;
     if (rows.n_servants) {
@@ -263,6 +262,17 @@ bool fae_config_disagrees(const struct fae_config *config, unsigned *cursor, con
         return true;
     }
     return false;
+}
+
+enum fae_err fae_config_agrees(const struct fae_config *config, const char **name_out, char *why_out, size_t why_size)
+{
+    const char *names[2];
+    unsigned cursor = 0;
+
+    if (!fae_config_disagrees(config, &cursor, names, why_out, why_size))
+        return FAE_OK;
+    *name_out = names[0];
+    return FAE_BAD_CONFIG;
 }
 
 bool fae_config_name_ok(const char *name)

@@ -34,6 +34,8 @@ enum fae_err fae_config_apply(struct fae_config *config, const void *rows, size_
  * names, why_out begins with the first. Start with *cursor = 0. */
 bool fae_config_disagrees(const struct fae_config *config, unsigned *cursor, const char *names_out[2], char *why_out,
                           size_t why_size);
+/* The first of them: BAD_CONFIG, name_out lends the option to blame, why_out begins with it. */
+enum fae_err fae_config_agrees(const struct fae_config *config, const char **name_out, char *why_out, size_t why_size);
 
 /* A servant's name: a letter or "_", then letters, digits and "_". */
 bool fae_config_name_ok(const char *name);

@@ -159,8 +159,8 @@ static enum fae_err set_word(const struct set *s)
 }
 
 static enum fae_err (*const setters[])(const struct set *s) = {
-    [FAE_OPT_UINT] = set_number,   [FAE_OPT_MS] = set_number,     [FAE_OPT_BYTES] = set_number,
-    [FAE_OPT_BOOL] = set_bool,     [FAE_OPT_STRING] = set_string, [FAE_OPT_ENUM] = set_word,
+    [FAE_OPT_UINT] = set_number, [FAE_OPT_MS] = set_number,     [FAE_OPT_BYTES] = set_number,
+    [FAE_OPT_BOOL] = set_bool,   [FAE_OPT_STRING] = set_string, [FAE_OPT_ENUM] = set_word,
 };
 
 enum fae_err fae_opt_set(const struct fae_opt *opt, void *into, const char *text, char *why_out, size_t why_size)

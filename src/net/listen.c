@@ -22,7 +22,8 @@ struct why {
     size_t size;
 };
 
-__attribute__((format(printf, 3, 4)))
+static void say(const struct fae_listener *, struct why, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
 static void say(const struct fae_listener *ln, struct why why, const char *fmt, ...)
 {
     int n = snprintf(why.text, why.size, "%s: ", ln->text);

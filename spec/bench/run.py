@@ -1,0 +1,524 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# `make bench`: what a call costs the server, against a bare limit server in the same run (and redis, when installed).
+# Servers run on one cpu, the generator on another; servers take turns, and the figure of a round is a ratio within
+# that round, so that a machine that slows down slows both. One table below says what is measured and what is owed.
+#
+#   spec/bench/run.py [--rounds N] [--seconds S] [--only NAME]... [--out FILE] [--fae FILE]
+#   spec/bench/run.py --compare A.json B.json
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import procs  # noqa: E402
+from procs import Failed, Load, Server, measure  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.path.join(ROOT, os.environ.get("B", "build"))
+ECHO = {"id": 12345, "name": "some user name", "email": "user@example.com", "city": "Amsterdam", "score": 98.6}
+PING = b"*1\r\n$4\r\nPING\r\n"
+SESSIONS = 10_000
+
+
+def pack(value):
+    """As much msgpack as the requests here need."""
+    if isinstance(value, float):
+        return b"\xcb" + struct.pack(">d", value)
+    if isinstance(value, int):
+        return bytes([value]) if value < 128 else b"\xcd" + struct.pack(">H", value)
+    if isinstance(value, str):
+        return bytes([0xA0 | len(value)]) + value.encode()
+    if isinstance(value, list):
+        return bytes([0x90 | len(value)]) + b"".join(map(pack, value))
+    return bytes([0x80 | len(value)]) + b"".join(pack(k) + pack(v) for k, v in value.items())
+
+
+def request(method, params, msgid=0):
+    return b"\x94\x00\xce" + struct.pack(">I", msgid) + pack(method) + pack(params)
+
+
+# ---- servers ----
+
+class Bench:
+    """The servers, started when first asked for, and the options of the run."""
+
+    def __init__(self, args):
+        self.args, self.fae = args, args.fae
+        self.server_cpu, self.client_cpu = procs.cpus()
+        self.tmp = tempfile.mkdtemp(prefix="fae-bench-")
+        self.servers, self.warm = {}, set()
+        self.limit_bin = self.build_limit()
+
+    def build_limit(self):
+        binary = os.path.join(BUILD, "bench", "limit")
+        source = os.path.join(HERE, "limit.c")
+        if not os.path.exists(binary) or os.path.getmtime(binary) < os.path.getmtime(source):
+            os.makedirs(os.path.dirname(binary), exist_ok=True)
+            subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-o", binary, source],
+                           check=True)
+        return binary
+
+    def dir(self, name):
+        path = os.path.join(self.tmp, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def get(self, name):
+        if name not in self.servers:
+            self.servers[name] = getattr(self, "start_" + name)()
+        return self.servers[name]
+
+    def drop(self, name):
+        if name in self.servers:
+            self.servers.pop(name).stop()
+
+    def start_limit(self, name="limit", method="sys.noop", params=(), result=b"\xc0"):
+        answer = b"\x94\x01\xce\0\0\0\0\xc0" + result
+        argv = [self.limit_bin, "--listen", "tcp://127.0.0.1:0", "--listen", f"unix:{self.tmp}/{name}.sock",
+                "--request-bytes", str(len(request(method, list(params)))), "--answer", answer.hex()]
+        return Server(name, argv, ready_line("limit ready:"), self.server_cpu)
+
+    def start_limit_echo(self):
+        return self.start_limit("limit_echo", "sys.echo", [ECHO], pack(ECHO))
+
+    def start_node(self, name, workers=1, servants=None, cpu=None):
+        run = self.dir(name)
+        argv = [self.fae, "serve", "--workers", str(workers), "--listen", "tcp://127.0.0.1:0",
+                "--listen", f"unix:{run}/fae.sock", "--admin", "", "--run-dir", run]
+        if servants:
+            argv += ["--servants", servants]
+        return Server(name, argv, ready_line("fae ready:"), cpu)
+
+    def start_fae(self):
+        return self.start_node("fae", 1, cpu=self.server_cpu)
+
+    def start_fae8(self):
+        return self.start_node("fae8", 8, cpu=self.server_cpu)
+
+    def start_redis(self):
+        binary = shutil.which("redis-server")
+        if not binary:
+            return None
+        port, path = free_port(), self.dir("redis")
+        argv = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", path,
+                "--io-threads", "1", "--tcp-backlog", "4096", "--maxclients", "15000", "--daemonize", "no"]
+
+        def ready(line):
+            return [f"tcp://127.0.0.1:{port}"] if "Ready to accept connections" in line else None
+        return Server("redis", argv, ready, self.server_cpu)
+
+    def measure(self, name, via, args):
+        """One turn of a server, after a short one that nobody counts."""
+        server = self.get(name)
+        addr = server.unix() if via == "unix" else server.tcp()
+        turn = (server.pid, via, tuple(args))
+        if turn not in self.warm:
+            self.warm.add(turn)
+            measure(self.fae, server, addr, args, 0.3, self.client_cpu)
+        figures = measure(self.fae, server, addr, args, self.args.seconds, self.client_cpu)
+        say(f"    {name:10} {figures['us']:8.3f} us/call {figures['calls_per_s']:12,.0f} calls/s "
+            f"p99 {figures['p99_us']:6.0f} us  {figures['failed']} failed")
+        return figures
+
+    def close(self):
+        procs.stop_all()
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+def ready_line(prefix):
+    def ready(line):
+        at = line.find(prefix)
+        return line[at + len(prefix):].split() if at >= 0 else None
+    return ready
+
+
+def free_port():
+    """Below the ephemeral range, where no client's own port can sit."""
+    for port in random.sample(range(20000, 32000), 200):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise Failed("no free port")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---- kinds of scenarios: each gives a row's figures for one round ----
+
+def against(base, via, *args, server="fae"):
+    """CPU a call of one server over that of another."""
+    def one_round(bench, number):
+        pair = [server, base]
+        if number % 2:
+            pair.reverse()  # neither always comes first
+        got = {name: bench.measure(name, via, list(args)) for name in pair}
+        bench.drop("fae8")  # its idle workers would tick beside everyone else's turn
+        return {"value": got[server]["us"] / got[base]["us"], "us": got[server]["us"],
+                "worker_us": got[server]["worker_us"], "base_us": got[base]["us"],
+                "calls_per_s": got[server]["calls_per_s"], "p99_us": got[server]["p99_us"],
+                "failed": got[server]["failed"]}
+    return one_round
+
+
+def limit_against_redis(*args):
+    def one_round(bench, number):
+        if bench.get("redis") is None:
+            return None
+        raw = ["--raw", PING.hex(), "--raw-answer-bytes", "7"] + list(args)
+        limit = bench.measure("limit", "tcp", list(args) + ["sys.noop"])
+        redis = bench.measure("redis", "tcp", raw)
+        return {"value": limit["us"] / redis["us"], "us": limit["us"], "base_us": redis["us"],
+                "calls_per_s": limit["calls_per_s"], "p99_us": limit["p99_us"],
+                "failed": limit["failed"] + redis["failed"]}
+    return one_round
+
+
+def noop_rate(bench, number):
+    """Answers a second that one core gives."""
+    got = bench.measure("fae", "tcp", ["-p", "16", "sys.noop"])
+    return {"value": got["calls_per_s"], "us": got["us"], "calls_per_s": got["calls_per_s"], "p99_us": got["p99_us"],
+            "failed": got["failed"]}
+
+
+def connect(addr):
+    kind, _, rest = addr.partition(":")
+    if kind == "unix":
+        sock = socket.socket(socket.AF_UNIX)
+        target = rest
+    else:
+        sock = socket.socket()
+        host, _, port = rest.lstrip("/").rpartition(":")
+        target = (host, int(port))
+    sock.settimeout(10)
+    sock.connect(target)
+    return sock
+
+
+def call_noop(sock):
+    sock.sendall(request("sys.noop", [], 70000))
+    got = b""
+    while len(got) < 9:
+        more = sock.recv(64)
+        if not more:
+            raise Failed(f"a session was closed before its answer, after {got!r}")
+        got += more
+    if got[:8] != b"\x94\x01\xce" + struct.pack(">I", 70000) + b"\xc0":
+        raise Failed(f"sys.noop answered {got!r}")
+
+
+def idle_sessions(bench, number):
+    """Bytes of RSS a session that made one call and then stays."""
+    bench.drop("idle")
+    bench.servers["idle"] = server = bench.start_node("idle", 1, cpu=bench.server_cpu)
+    socks = []
+    try:
+        for _ in range(10):  # whatever a first call brings with it
+            with connect(server.tcp()) as sock:
+                call_noop(sock)
+        time.sleep(0.5)
+        before = {pid: procs.rss_bytes(pid) for pid in server.pids()}
+        for _ in range(SESSIONS):
+            socks.append(connect(server.tcp()))
+            call_noop(socks[-1])
+        time.sleep(1)
+        after = {pid: procs.rss_bytes(pid) for pid in server.pids()}
+        if set(before) != set(after):
+            raise Failed("a process of the node ended")
+    finally:
+        for sock in socks:
+            sock.close()
+        bench.drop("idle")
+    grown = sum(after.values()) - sum(before.values())
+    say(f"    idle       {grown / SESSIONS:8.0f} bytes a session, node {sum(before.values()) / 2**20:.1f} -> "
+        f"{sum(after.values()) / 2**20:.1f} MiB")
+    return {"value": grown / SESSIONS, "rss_before": sum(before.values()), "rss_after": sum(after.values()),
+            "failed": 0}
+
+
+# ---- reload ----
+
+SERVANT = """\
+-- Version {version}: a servant that owns what a reload must give back.
+local fae = require "fae"
+local bench = fae.servant "bench"
+local megabyte = ("{version:08d}"):rep(131072)
+local ticks = 0
+
+fae.timer(20, function() ticks = ticks + 1 end)
+fae.spawn(function()
+  while true do fae.sleep(15) end
+end)
+
+bench.method("version", {{ doc = "which version answers" }}, function(call)
+  return {{ version = {version}, bytes = #megabyte }}
+end)
+
+return bench
+"""
+
+
+class Reloader:
+    """A node with a servant that is rewritten and reloaded."""
+
+    def __init__(self, bench, name, cpu):
+        self.bench, self.name, self.version = bench, name, 0
+        self.servants = bench.dir(name + "-servants")
+        self.write(self.good())
+        bench.servers[name] = self.server = bench.start_node(name, 1, self.servants, cpu)
+        self.run_dir = bench.dir(name)
+
+    def good(self):
+        self.version += 1
+        return SERVANT.format(version=self.version)
+
+    def write(self, text):
+        path = os.path.join(self.servants, "bench.lua")
+        with open(path + ".new", "w") as f:
+            f.write(text)
+        os.rename(path + ".new", path)
+
+    def reload(self, *args):
+        """(exit code, output) of one `fae reload`."""
+        done = subprocess.run([self.bench.fae, "reload", "--run-dir", self.run_dir, *args], capture_output=True,
+                              text=True, timeout=30, preexec_fn=procs.child_setup(None))
+        return done.returncode, done.stdout + done.stderr
+
+    def reload_good(self, *args):
+        self.write(self.good())
+        code, text = self.reload(*args)
+        if code != 0:
+            raise Failed(f"a good reload failed with {code}: {text.strip()}")
+
+    def reload_bad(self):
+        self.write(f"local x = = {self.version}\n")
+        code, text = self.reload()
+        if code != 1 or "bench.lua:1" not in text:
+            raise Failed(f"a bad reload ended with {code} and says: {text.strip()}")
+
+    def rss(self):
+        """Of those that live on: a checker may come and go."""
+        time.sleep(1)
+        return {pid: procs.rss_bytes(pid) for pid in self.server.pids()}
+
+    def check_version(self):
+        out = subprocess.run([self.bench.fae, "call", "-s", self.server.tcp(), "bench.version"], capture_output=True,
+                             text=True, timeout=30)
+        if out.returncode != 0 or json.loads(out.stdout) != {"version": self.version, "bytes": 8 * 131072}:
+            raise Failed(f"version {self.version} should answer: {out.stdout}{out.stderr}")
+
+
+def reload_under_load(bench, number):
+    """p99 while the servants are reloaded 10 times a second, over p99 before. Not pinned: a checker is a process of its
+    own, and what is asked is what callers of a machine with two cpus see."""
+    bench.drop("reloaded")
+    node = Reloader(bench, "reloaded", None)
+    seconds = bench.args.reload_seconds
+    load = ["-c", "8", "bench.version"]
+    quiet = Load(bench.fae, node.server.tcp(), ["-d", str(min(10, seconds))] + load, None).wait(60)
+    busy, n, late = Load(bench.fae, node.server.tcp(), ["-d", str(seconds)] + load, None), 0, 0
+    start = time.monotonic()
+    try:
+        while (left := start + n / 10 - time.monotonic()) < seconds and time.monotonic() < start + seconds - 0.2:
+            if left > 0:
+                time.sleep(left)
+            elif left < -0.1:
+                late += 1
+            node.reload_good()
+            n += 1
+    finally:
+        figures = busy.wait(seconds + 30)
+    node.check_version()
+    bench.drop("reloaded")
+    say(f"    reload     {n} reloads in {seconds} s ({late} begun late), p99 {quiet['p99_us']:.0f} -> "
+        f"{figures['p99_us']:.0f} us, {figures['failed']} failed, {figures['lost']} sessions closed")
+    return {"value": figures["p99_us"] / quiet["p99_us"], "p99_us": figures["p99_us"], "base_p99_us": quiet["p99_us"],
+            "calls_per_s": figures["calls_per_s"], "base_calls_per_s": quiet["calls_per_s"],
+            "reloads_per_s": n / seconds, "failed": figures["failed"] + figures["lost"] + figures["stray"]}
+
+
+def reload_memory(bench, number):
+    """RSS after many good and bad reloads over RSS after the first few."""
+    bench.drop("worn")
+    node, half = Reloader(bench, "worn", None), bench.args.reloads
+    for _ in range(min(50, half)):
+        node.reload_good("--wait")
+    before = node.rss()
+    for i in range(half):
+        node.reload_good("--wait")
+        node.reload_bad()
+        if i % 100 == 99:
+            say(f"    reload     {2 * i + 2} done, {sum(node.rss().values()) / 2**20:.1f} MiB")
+    node.check_version()
+    after = node.rss()
+    if set(before) != set(after):
+        raise Failed(f"processes of the node changed: {sorted(before)} -> {sorted(after)}")
+    bench.drop("worn")
+    worst = max(after[pid] / before[pid] for pid in before)
+    return {"value": max(worst, sum(after.values()) / sum(before.values())), "rss_before": sum(before.values()),
+            "rss_after": sum(after.values()), "failed": 0}
+
+
+# ---- the table ----
+
+ONE = ("-c", "50", "-p", "1")
+MANY = ("-c", "50", "-p", "16")
+SHORT = ("-c", "100", "--connect-per-call")
+
+
+class Row:
+    def __init__(self, name, text, one_round, target, unit="x", least=False, rounds=None):
+        self.name, self.text, self.one_round, self.target = name, text, one_round, target
+        self.unit, self.least, self.rounds = unit, least, rounds
+
+
+ROWS = [
+    Row("limit-1", "limit over redis PING, 50 x 1", limit_against_redis(*ONE), 0.97),
+    Row("limit-16", "limit over redis PING, 50 x 16", limit_against_redis(*MANY), 0.75),
+    Row("noop-tcp", "sys.noop, 50 x 1, tcp", against("limit", "tcp", *ONE, "sys.noop"), 1.06),
+    Row("noop-unix", "sys.noop, 50 x 1, unix", against("limit", "unix", *ONE, "sys.noop"), 1.12),
+    Row("noop-16", "sys.noop, 50 x 16, tcp", against("limit", "tcp", *MANY, "sys.noop"), 1.30),
+    Row("rate-16", "the same, calls/s of one core", noop_rate, 2_500_000, unit="/s", least=True),
+    Row("echo-16", "echo of a 5-field map, 50 x 16", against("limit_echo", "tcp", *MANY, "sys.echo", json.dumps(ECHO)),
+        2.3),
+    Row("short-unix", "connect, call, close, unix", against("limit", "unix", *SHORT, "sys.noop"), 1.12),
+    Row("short-tcp", "connect, call, close, tcp", against("limit", "tcp", *SHORT, "--spread", "32", "sys.noop"), 1.05),
+    Row("short-unix-8", "the same, unix, 8 workers over 1",
+        against("fae", "unix", *SHORT, "sys.noop", server="fae8"), 1.2),
+    Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),
+    Row("reload-load", "p99 under 10 reloads/s over quiet", reload_under_load, 2.0, rounds=1),
+    Row("reload-rss", "RSS after 1,000 good + 1,000 bad reloads", reload_memory, 1.05, rounds=1),
+]
+
+
+def summarise(row, rounds):
+    values = [r["value"] for r in rounds]
+    value = statistics.median(values)
+    failed = sum(r["failed"] for r in rounds)
+    kept = (value >= row.target if row.least else value <= row.target) and failed == 0
+    medians = {key: statistics.median(r[key] for r in rounds) for key in rounds[0] if key != "failed"}
+    return {**medians, "text": row.text, "target": row.target, "unit": row.unit, "value": value, "low": min(values),
+            "high": max(values), "failed": failed, "pass": kept, "rounds": rounds}
+
+
+def measure_rows(bench, rows):
+    """Rounds outside, rows inside: what drifts drifts through all of them."""
+    rounds, errors = {row.name: [] for row in rows}, {}
+    for number in range(max(bench.args.rounds, 1)):
+        for row in rows:
+            if row.name in errors or number >= (row.rounds or bench.args.rounds):
+                continue
+            say(f"  round {number + 1}: {row.name}: {row.text}")
+            try:
+                figures = row.one_round(bench, number)
+                if figures is not None:
+                    rounds[row.name].append(figures)
+            except (Failed, subprocess.TimeoutExpired, OSError) as error:
+                errors[row.name] = str(error)
+                say(f"    {error}")
+    results = {row.name: summarise(row, rounds[row.name]) for row in rows
+               if rounds[row.name] and row.name not in errors}
+    for name, error in errors.items():
+        results[name] = {"text": next(r.text for r in rows if r.name == name), "pass": False, "error": error}
+    return {row.name: results[row.name] for row in rows if row.name in results}
+
+
+def show(value, unit):
+    return f"{value:,.0f}{unit}" if unit in ("/s", "B") else f"{value:.2f}{unit}"
+
+
+def print_row(name, r):
+    if "error" in r:
+        print(f"{r['text']:42}  not measured: {r['error'].splitlines()[0]}")
+        return
+    unit = r["unit"]
+    spread = f"{show(r['low'], unit)} .. {show(r['high'], unit)}"
+    bound = ">=" if next(row.least for row in ROWS if row.name == name) else "<="
+    print(f"{r['text']:42}{fixed(r.get('us'))}{fixed(r.get('base_us'))}{show(r['value'], unit):>13}{spread:>27}"
+          f"  {bound} {show(r['target'], unit):>11}  {'PASS' if r['pass'] else 'MISS'}"
+          + (f"  {r['failed']} FAILED" if r["failed"] else ""))
+
+
+def print_results(results):
+    print(f"{'scenario':42}{'us/call':>9}{'base':>9}{'measured':>13}{'spread':>27}     {'target':>11}")
+    for name, r in results.items():
+        print_row(name, r)
+
+
+def fixed(us):
+    return f"{us:9.3f}" if us is not None else " " * 9
+
+
+def compare(paths):
+    a, b = (json.load(open(path)) for path in paths)
+    print(f"{'scenario':42}{'before':>13}{'after':>13}{'change':>9}  {'us/call':>18}")
+    for name, after in b["results"].items():
+        before = a["results"].get(name)
+        if before is None or "error" in before or "error" in after:
+            continue
+        unit, us = after["unit"], ""
+        if after.get("us") and before.get("us"):
+            us = f"{before['us']:.3f} -> {after['us']:.3f}"
+        print(f"{after['text']:42}{show(before['value'], unit):>13}{show(after['value'], unit):>13}"
+              f"{100 * (after['value'] / before['value'] - 1):+8.1f}%  {us:>18}")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="server CPU per call against a bare limit server")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3, help="of one server's turn")
+    parser.add_argument("--reload-seconds", type=float, default=60, help="of the load that reloads fall into")
+    parser.add_argument("--reloads", type=int, default=1000, help="good ones, and as many bad ones")
+    parser.add_argument("--only", action="append", metavar="NAME", choices=[row.name for row in ROWS])
+    parser.add_argument("--out", default=os.path.join(BUILD, "bench.json"))
+    parser.add_argument("--fae", default=os.environ.get("FAE_BIN", os.path.join(BUILD, "fae")))
+    parser.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"))
+    return parser.parse_args()
+
+
+def raise_nofile():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main():
+    args = arguments()
+    if args.compare:
+        compare(args.compare)
+        return 0
+    args.fae = os.path.abspath(args.fae)
+    raise_nofile()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    bench = Bench(args)
+    try:
+        results = measure_rows(bench, [row for row in ROWS if not args.only or row.name in args.only])
+    finally:
+        bench.close()
+    print_results(results)
+    os.makedirs(os.path.dirname(os.path.abspath(args.out)), exist_ok=True)
+    with open(args.out, "w") as f:
+        json.dump({"made": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "cpus": os.cpu_count(), "rounds": args.rounds,
+                   "seconds": args.seconds, "results": results}, f, indent=1)
+    return 0 if all(r["pass"] for r in results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

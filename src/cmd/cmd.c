@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The table of subcommands, and what comes from it: the list, each command's --help, "did you mean", usage errors.
+ */
+#include "cmd/cmd.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/suggest.h"
+
+static const struct fae_cmd cmds[] = {
+    { "serve", fae_cmd_serve,
+      "[-c FILE] [--listen ADDR]... [--admin HOST:PORT] [--run-dir DIR] [--servants DIR] [--workers N] [--single]",
+      "run a node in the foreground",
+      "  -c FILE            configuration; without it every option has its default\n"
+      "  --listen ADDR      tcp://host:port or unix:/path, may be repeated; port 0 takes any and tells which\n"
+      "  --admin HOST:PORT  health and admin over http; \"\" means none\n"
+      "  --run-dir DIR      sockets and pid file\n"
+      "  --servants DIR     servants of this node, in addition to the bundled ones\n"
+      "  --workers N        processes that serve calls; 0 means one a core\n"
+      "  --single           one worker in one process, for gdb and perf\n"
+      "Options given here win over the file. SIGHUP reloads, SIGTERM and SIGINT drain and stop.\n" },
+    { "check", fae_cmd_check, "[-c FILE] [--servants DIR]", "check configuration and servants, start nothing",
+      "  -c FILE            configuration to check\n"
+      "  --servants DIR     servants to check\n"
+      "  --print-defaults   conf/fae.lua: every option with its default\n"
+      "  --print-reference  the page about them\n"
+      "Lists every error with its line; exits 78 when there is one.\n" },
+    { "call", fae_cmd_call, "[-s ADDR] [-t MS] [-r] METHOD [JSON]...", "make one call and print its answer as JSON",
+      "  -s ADDR            tcp://host:port or unix:/path (else $FAE_ADDR, else tcp://127.0.0.1:9001)\n"
+      "  -t MS              give up after this long (10000)\n"
+      "  -r                 print a string as it is, without quotes\n"
+      "Each JSON is one parameter: fae call hello.greet '\"world\"' '{\"loud\": true}'\n"
+      "Bytes that are no text are written {\"$bin\":\"hex\"}, both ways.\n" },
+    { "reload", fae_cmd_reload, "[--run-dir DIR] [--wait|--dry-run]", "load the servants anew, losing no call",
+      "  --run-dir DIR      of the node\n"
+      "  --wait             return when the replaced generation has finished its calls\n"
+      "  --dry-run          check the servants, change nothing\n"
+      "When a servant does not load nothing changes, and the exit code is 1.\n" },
+    { "bench", fae_cmd_bench,
+      "[-s ADDR] [-c CONNS] [-p DEPTH] [-d SECONDS] [-n CALLS] [--connect-per-call] [--json] METHOD [JSON]...",
+      "load a node with one call and measure",
+      "  -s ADDR            tcp://host:port or unix:/path (else $FAE_ADDR, else tcp://127.0.0.1:9001)\n"
+      "  -c CONNS           connections (50)\n"
+      "  -p DEPTH           calls a connection sends at once; the next ones when all are answered (1)\n"
+      "  -d SECONDS         how long (5; with -n: at most 60)\n"
+      "  -n CALLS           stop after this many\n"
+      "  --connect-per-call connect, call, close, CONNS at a time\n"
+      "  --spread N         connect from 127.0.0.2 and following, N of them: one source address runs out of ports\n"
+      "  --json             one line of JSON instead of the table\n"
+      "  --raw HEX          send these bytes instead of a call (another protocol), with\n"
+      "  --raw-answer-bytes N  the length of every answer; each must equal the first\n"
+      "Exits 1 when a call failed.\n" },
+    { "test", fae_cmd_test, "[--servants DIR] DIR|FILE...", "run busted specs inside the runtime",
+      "  --servants DIR     servants that the specs call, in addition to the bundled ones\n"
+      "A spec may wait, call and start tasks as a servant may.\n" },
+    { "ctl", fae_cmd_ctl, "[--run-dir DIR] VERB [ARG]...", "look at a running node, or steer it",
+      "  --run-dir DIR      of the node\n"
+      "  ping               is it there?\n"
+      "  status             its processes and generations\n"
+      "  stats              calls and latencies of every method, as JSON\n"
+      "  rollback           back to the servants before the last reload\n"
+      "  stop               finish the calls in flight and end\n" },
+    { "version", fae_cmd_version, "", "print the version", "" },
+};
+
+enum { N_CMDS = sizeof cmds / sizeof cmds[0] };
+
+static const struct fae_cmd *find(const char *name)
+{
+    for (unsigned i = 0; i < N_CMDS; i++)
+        if (strcmp(cmds[i].name, name) == 0)
+            return &cmds[i];
+    return NULL;
+}
+
+static void print_usage(FILE *to, const struct fae_cmd *cmd)
+{
+    fprintf(to, "usage: fae %s%s%s\n", cmd->name, cmd->args[0] ? " " : "", cmd->args);
+}
+
+static int print_help(const struct fae_cmd *cmd)
+{
+    print_usage(stdout, cmd);
+    printf("%s\n%s%s", cmd->help, cmd->more[0] ? "\n" : "", cmd->more);
+    return fflush(stdout) ? FAE_EXIT_FAILED : FAE_EXIT_OK;
+}
+
+static int print_list(FILE *to, int code)
+{
+    fprintf(to, "usage: fae COMMAND [ARG]...\n\n");
+    for (unsigned i = 0; i < N_CMDS; i++)
+        fprintf(to, "  %-9s %s\n", cmds[i].name, cmds[i].help);
+    fprintf(to, "\nfae COMMAND --help tells more. Exit codes: 0 done, 1 failed, 2 usage, 78 configuration.\n");
+    return fflush(to) ? FAE_EXIT_FAILED : code;
+}
+
+static int unknown_command(const char *word)
+{
+    struct fae_suggest s = { .word = word };
+
+    for (unsigned i = 0; i < N_CMDS; i++)
+        fae_suggest_offer(&s, cmds[i].name);
+    fprintf(stderr, "fae: unknown command \"%s\"", word);
+    if (s.best)
+        fprintf(stderr, ": did you mean \"%s\"?", s.best);
+    fprintf(stderr, "\nfae --help lists the commands\n");
+    return FAE_EXIT_USAGE;
+}
+
+int fae_cmd_usage(const char *name, const char *fmt, ...)
+{
+    const struct fae_cmd *cmd = find(name);
+    va_list ap;
+
+    fprintf(stderr, "fae %s: ", name);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    if (cmd)
+        print_usage(stderr, cmd);
+    return FAE_EXIT_USAGE;
+}
+
+/* Offers every option that the usage line or the help's first column names. */
+static void offer_flags(struct fae_suggest *s, const char *text)
+{
+    for (const char *p = strchr(text, '-'); p; p = strchr(p, '-')) {
+        size_t len = strspn(p, "-abcdefghijklmnopqrstuvwxyz");
+        char flag[32];
+
+        if ((p == text || strchr(" [|\n", p[-1])) && len > 1 && len < sizeof flag) {
+            memcpy(flag, p, len);
+            flag[len] = '\0';
+            fae_suggest_offer(s, flag);
+            if (s->best == flag) /* it keeps the pointer, and flag is about to change */
+                s->best = p;
+        }
+        p += len;
+    }
+}
+
+int fae_cmd_unknown(const char *name, const char *word)
+{
+    const struct fae_cmd *cmd = find(name);
+    size_t len = strcspn(word, "=");
+    char bare[64];
+    struct fae_suggest s = { .word = bare };
+
+    if (word[0] != '-' || word[1] == '\0')
+        return fae_cmd_usage(name, "does not know what to do with \"%s\"", word);
+    snprintf(bare, sizeof bare, "%.*s", (int)(len < sizeof bare ? len : sizeof bare - 1), word);
+    if (cmd && bare[1] == '-') { /* every single letter is near every other */
+        offer_flags(&s, cmd->args);
+        offer_flags(&s, cmd->more);
+    }
+    if (!s.best)
+        return fae_cmd_usage(name, "unknown option \"%s\"", bare);
+    return fae_cmd_usage(name, "unknown option \"%s\": did you mean \"%.*s\"?", bare,
+                         (int)strspn(s.best, "-abcdefghijklmnopqrstuvwxyz"), s.best);
+}
+
+const char *fae_cmd_value(const char *name, int argc, char **argv, int *i, const char *flag)
+{
+    const char *word = argv[*i];
+    size_t len = strlen(flag);
+
+    if (strncmp(word, flag, len) != 0)
+        return NULL;
+    if (word[len] == '=')
+        return word + len + 1;
+    if (word[len] != '\0')
+        return NULL;
+    if (*i + 1 >= argc)
+        exit(fae_cmd_usage(name, "%s needs a value", flag));
+    return argv[++*i];
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "-h") == 0)
+        return true;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0)
+            return true;
+    return false;
+}
+
+static int run(const struct fae_cmd *cmd, int argc, char **argv)
+{
+    return wants_help(argc, argv) ? print_help(cmd) : cmd->run(argc, argv);
+}
+
+/* A link named faed is how init scripts of the older daemon start it. */
+static bool is_faed(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return strcmp(slash ? slash + 1 : path, "faed") == 0;
+}
+
+static int help(int argc, char **argv)
+{
+    const struct fae_cmd *cmd;
+
+    if (argc < 2)
+        return print_list(stdout, FAE_EXIT_OK);
+    cmd = find(argv[1]);
+    return cmd ? print_help(cmd) : unknown_command(argv[1]);
+}
+
+int fae_cmd_main(int argc, char **argv)
+{
+    static char serve[] = "serve", version[] = "version";
+    const struct fae_cmd *cmd;
+
+    if (argc > 0 && is_faed(argv[0])) {
+        argv[0] = serve;
+        return run(find(serve), argc, argv);
+    }
+    if (argc < 2)
+        return print_list(stderr, FAE_EXIT_USAGE);
+    argc--, argv++;
+    if (strcmp(argv[0], "help") == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)
+        return help(argc, argv);
+    if (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "-V") == 0)
+        argv[0] = version;
+    cmd = find(argv[0]);
+    return cmd ? run(cmd, argc, argv) : unknown_command(argv[0]);
+}
