@@ -20,7 +20,7 @@ SECS = 60
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help run check check-unit check-lua check-e2e check-fuzz check-built asan tsan fuzz bench cover fmt \
-	fmt-check lint tidy install dist clean deps deps-build FORCE
+	fmt-check lint tidy docs install dist clean deps deps-build FORCE
 .DEFAULT_GOAL := all
 export LC_ALL = C.UTF-8
 
@@ -227,6 +227,10 @@ tidy: ## clang-tidy over src; the checks are in .clang-tidy
 	$(call say,TIDY,src)
 	$(Q)printf '%s\n' $(SRC) | xargs -n 8 -P "$$(nproc)" sh -c \
 		'clang-tidy --quiet "$$@" -- -std=gnu11 $(CPPFLAGS) -DFAE_VERSION=\"0\" -DFAE_BUILD=\"0\" 2>/dev/null' clang-tidy
+
+docs: all ## conf/fae.lua and conf/README.md anew, from the table of options
+	$(B)/fae check --print-defaults > $(B)/fae.lua && mv $(B)/fae.lua conf/fae.lua
+	$(B)/fae check --print-reference > $(B)/reference.md && mv $(B)/reference.md conf/README.md
 
 # ---- give away ----
 

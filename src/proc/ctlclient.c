@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A blocking client: how long an answer takes is bounded by the node, and its end is always seen.
+ */
+#include "proc/ctlclient.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "net/addr.h"
+#include "proc/control.h"
+
+#define CONNECT_MS 5000
+#define ANSWER_MAX (64u * FAE_MIB)
+
+static enum fae_err connect_to(const char *run_dir, int *fd_out, struct fae_buf *why)
+{
+    char text[2 * FAE_OPT_TEXT], reason[300];
+    struct fae_addr addr;
+    enum fae_err err;
+
+    snprintf(text, sizeof text, "unix:%s/" FAE_CONTROL_NAME, run_dir);
+    err = fae_addr_parse(text, &addr, reason, sizeof reason);
+    if (err) {
+        fae_buf_printf(why, "%s", reason);
+        return err;
+    }
+    if (!fae_addr_connect(&addr, CONNECT_MS, fd_out))
+        return FAE_OK;
+    if (errno == ENOENT || errno == ECONNREFUSED)
+        fae_buf_printf(why, "no node runs in %s (--run-dir says where it does)", run_dir);
+    else
+        fae_buf_printf(why, "%s/" FAE_CONTROL_NAME ": %s", run_dir, strerror(errno));
+    return FAE_UNAVAILABLE;
+}
+
+static bool send_line(int fd, const char *line)
+{
+    struct fae_buf out = { 0 };
+    size_t done = 0;
+    ssize_t n;
+
+    fae_buf_printf(&out, "%s\n", line);
+    while (done < out.len) {
+        n = send(fd, out.data + done, out.len - done, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    done = out.len - done;
+    fae_buf_fini(&out);
+    return done == 0;
+}
+
+/* The last line, when it has come: no other one begins like it. */
+static const char *find_last(const struct fae_buf *in)
+{
+    const char *text = (const char *)in->data, *line;
+
+    if (in->len == 0 || text[in->len - 1] != '\n')
+        return NULL;
+    line = memrchr(text, '\n', in->len - 1);
+    line = line ? line + 1 : text;
+    return strncmp(line, "OK", 2) == 0 || strncmp(line, "ERR ", 4) == 0 ? line : NULL;
+}
+
+/* False at end of file. */
+static bool receive(int fd, struct fae_buf *in)
+{
+    ssize_t n;
+
+    do
+        n = recv(fd, fae_buf_room(in, 16 * FAE_KIB), 16 * FAE_KIB, 0);
+    while (n < 0 && errno == EINTR);
+    if (n > 0)
+        in->len += (size_t)n;
+    return n > 0;
+}
+
+/* "OK rest" or "ERR CODE rest". */
+static enum fae_err read_last(const char *line, size_t len, struct fae_buf *last_out)
+{
+    enum fae_err err = FAE_OK;
+    size_t word = 2;
+
+    if (line[0] == 'E') {
+        word = 4 + strcspn(line + 4, " \n");
+        err = fae_err_of(line + 4, word - 4);
+        if (err == FAE_ERR_COUNT)
+            err = FAE_INTERNAL;
+    }
+    while (word < len && line[word] == ' ')
+        word++;
+    fae_buf_add(last_out, line + word, len - word);
+    return err;
+}
+
+static enum fae_err converse(int fd, const char *line, bool to_the_end, struct fae_buf *text_out, struct fae_buf *last_out)
+{
+    struct fae_buf in = { 0 }, rest = { 0 };
+    const char *last = NULL;
+    enum fae_err err = FAE_CLOSED;
+
+    if (send_line(fd, line))
+        while (!(last = find_last(&in)) && in.len < ANSWER_MAX && receive(fd, &in))
+            continue;
+    if (last) {
+        size_t at = (size_t)(last - (const char *)in.data);
+
+        err = read_last(last, in.len - at - 1, last_out);
+        fae_buf_add(text_out, in.data, at);
+        while (to_the_end && !err && receive(fd, &rest))
+            rest.len = 0;
+    } else {
+        fae_buf_printf(last_out, "the node went away before it answered");
+    }
+    fae_buf_fini(&in);
+    fae_buf_fini(&rest);
+    return err;
+}
+
+static enum fae_err ask(const char *run_dir, const char *line, bool to_the_end, struct fae_buf *text_out, struct fae_buf *last_out)
+{
+    enum fae_err err;
+    int fd;
+
+    err = connect_to(run_dir, &fd, last_out);
+    if (err)
+        return err;
+    err = converse(fd, line, to_the_end, text_out, last_out);
+    close(fd);
+    return err;
+}
+
+enum fae_err fae_ctl_ask(const char *run_dir, const char *line, struct fae_buf *text_out, struct fae_buf *last_out)
+{
+    return ask(run_dir, line, false, text_out, last_out);
+}
+
+enum fae_err fae_ctl_stop(const char *run_dir, struct fae_buf *text_out, struct fae_buf *last_out)
+{
+    return ask(run_dir, "stop", true, text_out, last_out);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The ops process: writes the log, answers admin requests. It holds nothing that others cannot do without: while it is
+ * dead lines wait in their rings and calls go on.
+ */
+#include "proc/ops_main.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hist.h"
+#include "base/log.h"
+#include "net/loop.h"
+#include "ops/admin.h"
+#include "ops/logwriter.h"
+#include "proc/crash.h"
+#include "proc/life.h"
+#include "proc/mail.h"
+
+#define ORPHAN_MS 800 /* workers need a moment to say their last lines; the alarm rings at 1000 */
+
+struct ops {
+    const struct fae_ops_opts *opts;
+    struct fae_slot *slot;
+    struct fae_loop loop;
+    struct fae_timer tick, orphaned;
+    struct fae_watch on_mail, on_life;
+    struct fae_logwriter log;
+    struct fae_admin admin;
+};
+
+static void on_tick(void *arg)
+{
+    struct ops *ops = arg;
+
+    FAE_STAT_SET(ops->slot->heartbeat_ms, fae_now_ms());
+    fae_logwriter_turn(&ops->log);
+    fae_timer_start(&ops->tick, FAE_TICK_MS);
+}
+
+static void on_orphaned(void *arg)
+{
+    fae_loop_stop(&((struct ops *)arg)->loop);
+}
+
+static void on_mail(int fd, short what, void *arg)
+{
+    struct ops *ops = arg;
+    struct fae_mailboxes *m = &ops->opts->shared->mail;
+    struct fae_mail mail;
+
+    (void)fd;
+    (void)what;
+    fae_mail_quiet(m);
+    while (fae_mail_next(m, &mail))
+        if (mail.type == FAE_MAIL_STOP)
+            fae_loop_stop(&ops->loop);
+}
+
+static void on_life(int fd, short what, void *arg)
+{
+    struct ops *ops = arg;
+    uint64_t ticket;
+    int bundle;
+
+    (void)what;
+    if (fae_life_recv(fd, &ticket, &bundle) == FAE_OK) {
+        close(bundle);
+        return;
+    }
+    fae_watch_close(&ops->on_life);
+    FAE_WARN("the supervisor is gone");
+    fae_timer_start(&ops->orphaned, ORPHAN_MS);
+}
+
+static enum fae_err start(struct ops *ops)
+{
+    const struct fae_ops_opts *o = ops->opts;
+    enum fae_err err = fae_loop_init(&ops->loop);
+
+    if (err)
+        return err;
+    fae_crash_install(ops->slot, NULL, NULL);
+    fae_logwriter_init(&ops->log, o->shared->rings, o->shared->slots->n_workers + 2, o->log_fd, o->config->log_file);
+    fae_timer_init(&ops->tick, &ops->loop, on_tick, ops);
+    fae_timer_init(&ops->orphaned, &ops->loop, on_orphaned, ops);
+    err = fae_watch_open(&ops->on_mail, &ops->loop, fae_mail_fd(&o->shared->mail), FAE_READABLE, on_mail, ops);
+    if (!err)
+        err = fae_watch_open(&ops->on_life, &ops->loop, o->life, FAE_READABLE, on_life, ops);
+    if (!err && o->admin_fd >= 0)
+        err = fae_admin_open(&ops->admin, &ops->loop, o->admin_fd, o->shared->slots);
+    return err;
+}
+
+int fae_ops_main(const struct fae_ops_opts *opts)
+{
+    struct ops ops = { .opts = opts, .slot = &opts->shared->slots->slots[opts->slot] };
+    enum fae_err err = start(&ops);
+
+    if (err) {
+        FAE_ERROR("cannot start: %s", fae_err_text(err));
+        return EXIT_FAILURE;
+    }
+    FAE_STAT_SET(ops.slot->heartbeat_ms, fae_now_ms());
+    atomic_store(&ops.slot->state, FAE_SLOT_READY);
+    fae_mail_send(&opts->shared->mail, fae_slot_supervisor(opts->shared->slots), FAE_MAIL_READY, 0, NULL, 0);
+    on_tick(&ops);
+    fae_loop_run(&ops.loop);
+    fae_admin_close(&ops.admin);
+    fae_watch_close(&ops.on_mail);
+    fae_watch_close(&ops.on_life);
+    fae_timer_stop(&ops.tick);
+    fae_timer_stop(&ops.orphaned);
+    fae_logwriter_finish(&ops.log);
+    fae_logwriter_fini(&ops.log);
+    fae_loop_fini(&ops.loop);
+    return EXIT_SUCCESS;
+}

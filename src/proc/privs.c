@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Accounts, capabilities, limits; by plain system calls, so that no library is needed for it.
+ */
+#include "proc/privs.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void fae_privs_limits(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    /* A core holds what clients sent; whoever wants one raises the soft limit with prlimit. */
+    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = 0;
+        setrlimit(RLIMIT_CORE, &limit);
+    }
+}
+
+enum fae_err fae_privs_account(const char *user, uid_t *uid_out, gid_t *gid_out, char *why_out, size_t why_size)
+{
+    const struct passwd *pw;
+
+    if (!*user) {
+        *uid_out = geteuid();
+        *gid_out = getegid();
+        return FAE_OK;
+    }
+    errno = 0;
+    pw = getpwnam(user);
+    if (!pw) {
+        snprintf(why_out, why_size, "user: there is no account \"%s\"%s%s", user, errno ? ": " : "",
+                 errno ? strerror(errno) : "");
+        return FAE_BAD_CONFIG;
+    }
+    if (geteuid() != 0 && pw->pw_uid != geteuid()) {
+        snprintf(why_out, why_size, "user: only root can change to \"%s\"", user);
+        return FAE_BAD_CONFIG;
+    }
+    *uid_out = pw->pw_uid;
+    *gid_out = pw->pw_gid;
+    return FAE_OK;
+}
+
+static enum fae_err become(const char *user, char *why, size_t size)
+{
+    uid_t uid;
+    gid_t gid;
+    enum fae_err err = fae_privs_account(user, &uid, &gid, why, size);
+
+    if (err || uid == geteuid())
+        return err;
+    if (initgroups(user, gid) != 0 || setgid(gid) != 0 || setuid(uid) != 0 || (uid != 0 && setuid(0) == 0)) {
+        snprintf(why, size, "user: cannot change to \"%s\": %s", user, strerror(errno));
+        return FAE_SYSTEM;
+    }
+    return FAE_OK;
+}
+
+/* Root too keeps none: what needs one (low ports) is done. */
+static void drop_capabilities(void)
+{
+    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
+
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    memset(none, 0, sizeof none);
+    syscall(SYS_capset, &head, none);
+}
+
+enum fae_err fae_privs_drop(const char *user, char *why_out, size_t why_size)
+{
+    enum fae_err err;
+
+    /* While we still may: the bounding set needs a capability itself. */
+    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+        prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+    err = become(user, why_out, why_size);
+    if (err)
+        return err;
+    drop_capabilities();
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        snprintf(why_out, why_size, "cannot give up new privileges: %s", strerror(errno));
+        return FAE_SYSTEM;
+    }
+    return FAE_OK;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a node may do: raised where it can be before sockets are bound, given away for good afterwards.
+ */
+#ifndef FAE_PROC_PRIVS_H
+#define FAE_PROC_PRIVS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Raises the limit of open files as far as it goes. */
+void fae_privs_limits(void);
+/* The account's ids; BAD_CONFIG with a sentence in why_out. "" is the account we have. */
+enum fae_err fae_privs_account(const char *user, uid_t *uid_out, gid_t *gid_out, char *why_out, size_t why_size);
+/* Becomes `user` ("" stays), and gives up every capability and the way to new ones. */
+enum fae_err fae_privs_drop(const char *user, char *why_out, size_t why_size);
+
+#endif

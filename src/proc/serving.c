@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Loop, Lua state and server as one; runs on the worker's only loop thread.
+ */
+#include "proc/serving.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hist.h"
+#include "base/limits.h"
+#include "proc/stored.h"
+#include "rpc/server.h"
+#include "vm/vm.h"
+
+static bool on_turn(void *arg)
+{
+    struct fae_serving *s = arg;
+    bool more = fae_server_turn(s->server);
+
+    FAE_STAT_SET(s->slot->heartbeat_ms, s->loop.now_ms);
+    if (s->draining && fae_server_drained(s->server))
+        fae_loop_stop(&s->loop);
+    return more;
+}
+
+static void on_sleep(void *arg, bool asleep)
+{
+    FAE_STAT_SET(((struct fae_serving *)arg)->slot->asleep, asleep);
+}
+
+static void on_tick(void *arg)
+{
+    struct fae_serving *s = arg;
+
+    fae_vm_tick(s->vm);
+    fae_server_tick(s->server);
+    if (s->draining && fae_now_ms() >= s->drain_until_ms) {
+        fae_server_abort(s->server);
+        fae_loop_stop(&s->loop);
+    }
+    fae_timer_start(&s->tick, FAE_TICK_MS);
+}
+
+static void rouse(void *arg, unsigned slot)
+{
+    fae_mail_rouse(&((struct fae_shared *)arg)->mail, slot);
+}
+
+static enum fae_err make_vm(struct fae_serving *s)
+{
+    struct fae_vm_opts opts = { .config = s->opts.config,
+                                .loop = &s->loop,
+                                .slots = s->opts.shared->slots,
+                                .slot = s->opts.slot,
+                                .stats = s->opts.shared->stats };
+
+    s->vm = fae_vm_new(&opts);
+    return s->vm ? FAE_OK : FAE_NO_MEMORY;
+}
+
+static void make_server(struct fae_serving *s)
+{
+    struct fae_server_opts opts = { .config = s->opts.config,
+                                    .loop = &s->loop,
+                                    .slots = s->opts.shared->slots,
+                                    .slot = s->opts.slot,
+                                    .stats = s->opts.shared->stats,
+                                    .turns = s->opts.shared->turns,
+                                    .listeners = s->opts.listeners,
+                                    .n_listeners = s->opts.n_listeners,
+                                    .ops = &fae_vm_service,
+                                    .service = s->vm,
+                                    .rouse = rouse,
+                                    .rouse_arg = s->opts.shared };
+
+    s->server = fae_server_new(&opts);
+}
+
+enum fae_err fae_serving_init(struct fae_serving *s, const struct fae_serving_opts *opts, int bundle_fd,
+                              uint32_t generation, struct fae_buf *why)
+{
+    enum fae_err err;
+
+    *s = (struct fae_serving){ .opts = *opts, .slot = &opts->shared->slots->slots[opts->slot] };
+    err = fae_loop_init(&s->loop);
+    if (err) {
+        fae_buf_printf(why, "cannot make an event loop: %s\n", fae_err_text(err));
+        return err;
+    }
+    err = make_vm(s);
+    if (err) {
+        fae_buf_printf(why, "cannot make a Lua state: %s\n", fae_err_text(err));
+        goto fail;
+    }
+    err = fae_serving_prepare(s, bundle_fd, generation, why);
+    if (err)
+        goto fail;
+    fae_serving_switch(s);
+    make_server(s);
+    s->loop.after_turn = on_turn;
+    s->loop.on_sleep = on_sleep;
+    s->loop.arg = s;
+    fae_timer_init(&s->tick, &s->loop, on_tick, s);
+    return FAE_OK;
+
+fail:
+    fae_serving_fini(s);
+    return err;
+}
+
+void fae_serving_fini(struct fae_serving *s)
+{
+    struct fae_vm *vm = s->vm;
+
+    fae_timer_stop(&s->tick);
+    fae_server_free(&s->server);
+    s->vm = NULL; /* a nudge from now on finds nothing */
+    fae_vm_free(&vm);
+    fae_loop_fini(&s->loop);
+}
+
+void fae_serving_accept(struct fae_serving *s)
+{
+    fae_server_accept(s->server);
+    FAE_STAT_SET(s->slot->heartbeat_ms, fae_now_ms());
+    atomic_store(&s->slot->state, FAE_SLOT_READY);
+}
+
+void fae_serving_run(struct fae_serving *s)
+{
+    fae_timer_start(&s->tick, FAE_TICK_MS);
+    fae_loop_run(&s->loop);
+}
+
+enum fae_err fae_serving_prepare(struct fae_serving *s, int bundle_fd, uint32_t generation, struct fae_buf *why)
+{
+    struct fae_bundle bundle;
+    enum fae_err err;
+
+    fae_serving_abort(s);
+    err = fae_stored_map(bundle_fd, &bundle);
+    if (err) {
+        fae_buf_printf(why, "cannot map the bundle: %s\n", fae_err_text(err));
+        return err;
+    }
+    err = fae_vm_prepare(s->vm, &bundle, generation, why);
+    fae_stored_unmap(&bundle);
+    if (!err)
+        s->prepared = generation;
+    return err;
+}
+
+void fae_serving_switch(struct fae_serving *s)
+{
+    FAE_ASSERT(s->prepared != 0);
+    fae_vm_switch(s->vm);
+    FAE_STAT_SET(s->slot->generation, s->prepared);
+    s->prepared = 0;
+    /* Brings n_old_calls up to date, which `reload --wait` looks at next. */
+    fae_vm_tick(s->vm);
+}
+
+void fae_serving_abort(struct fae_serving *s)
+{
+    if (s->prepared)
+        fae_vm_abort(s->vm);
+    s->prepared = 0;
+}
+
+void fae_serving_interrupt(void *arg)
+{
+    struct fae_serving *s = arg;
+
+    if (s->vm)
+        fae_vm_interrupt(s->vm);
+}
+
+void fae_serving_drain(struct fae_serving *s, uint64_t within_ms)
+{
+    uint64_t until_ms = fae_now_ms() + within_ms;
+
+    if (s->draining && until_ms >= s->drain_until_ms)
+        return;
+    s->drain_until_ms = until_ms;
+    if (s->draining)
+        return;
+    s->draining = true;
+    atomic_store(&s->slot->state, FAE_SLOT_DRAINING);
+    fae_serving_abort(s);
+    fae_server_drain(s->server);
+}

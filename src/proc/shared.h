@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Everything the processes of a node share: the one table of regions, and a typed pointer to each. Made by the
+ * supervisor before its first fork; children inherit the mappings at the same addresses.
+ */
+#ifndef FAE_PROC_SHARED_H
+#define FAE_PROC_SHARED_H
+
+#include "base/err.h"
+#include "base/mailbox.h"
+#include "base/shm.h"
+#include "base/slot.h"
+
+struct fae_stats;
+struct fae_turns;
+
+struct fae_shared {
+    struct fae_shm shm;
+    struct fae_slots *slots;
+    struct fae_stats *stats;
+    struct fae_turns *turns;
+    void *rings; /* fae_log_ring(rings, slot) */
+    struct fae_mailboxes mail;
+};
+
+/* errno tells why not; nothing stays open then. */
+enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers);
+void fae_shared_close(struct fae_shared *shared);
+
+#endif

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One step a function; `steps` has their order.
+ */
+#include "proc/start.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/config_rows.h"
+#include "proc/checker.h"
+#include "proc/node.h"
+#include "proc/privs.h"
+#include "proc/servants.h"
+#include "vm/conf.h"
+
+#define EXIT_CONFIG 78
+#define TAKEOVER_MS 3000 /* children of a supervisor that was killed are gone after 1000 */
+#define RETRY_MS 20
+#define ADMIN_BACKLOG 64
+
+#define DEFAULT_TCP "tcp://127.0.0.1:9001"
+#define DEFAULT_UNIX "unix:fae.sock"
+
+static int complain(int code, const char *text)
+{
+    fprintf(stderr, "fae: %s\n", text);
+    return code;
+}
+
+/* ---- config ---- */
+
+static enum fae_err eval_job(void *path, struct fae_buf *out)
+{
+    struct fae_buf rows = { 0 }, errors = { 0 };
+    enum fae_err err = fae_conf_eval(path, &rows, &errors);
+
+    fae_buf_add(out, err ? errors.data : rows.data, err ? errors.len : rows.len);
+    return err;
+}
+
+static int read_file(struct fae_node *node)
+{
+    const char *path = node->opts.conf_path;
+    struct fae_checker c;
+    char why[512];
+    int code = 0;
+
+    if (!path)
+        return 0;
+    if (fae_checker_run(&c, path, eval_job, (void *)path, NULL, NULL)) {
+        fwrite(c.out.data, 1, c.out.len, stderr);
+        code = EXIT_CONFIG;
+    } else if (fae_config_apply(&node->config, c.out.data, c.out.len, why, sizeof why)) {
+        fprintf(stderr, "%s: %s\n", path, why);
+        code = EXIT_CONFIG;
+    }
+    fae_checker_fini(&c);
+    return code;
+}
+
+static int apply_flags(struct fae_node *node)
+{
+    const struct fae_serve_opts *o = &node->opts;
+    char why[512];
+    const char *name;
+    int code = 0;
+
+    for (unsigned i = 0; i < o->n_flags; i++) {
+        const struct fae_opt *opt = fae_opt_find(fae_config_opts, fae_config_n_opts, o->flags[i].option);
+
+        if (opt && fae_opt_set(opt, &node->config, o->flags[i].value, why, sizeof why)) {
+            fprintf(stderr, "fae serve: %s: %s\n", o->flags[i].option, why);
+            code = EXIT_CONFIG;
+        }
+    }
+    if (!code && fae_config_agrees(&node->config, &name, why, sizeof why)) {
+        fprintf(stderr, "fae serve: %s: %s\n", name, why);
+        code = EXIT_CONFIG;
+    }
+    return code;
+}
+
+static unsigned n_cores(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+static int step_config(struct fae_node *node)
+{
+    int code;
+
+    fae_config_init(&node->config);
+    code = read_file(node);
+    if (code)
+        return code;
+    code = apply_flags(node);
+    if (code)
+        return code;
+    node->n_workers = node->opts.single ? 1 : (unsigned)node->config.workers;
+    if (node->n_workers == 0)
+        node->n_workers = n_cores();
+    if (node->n_workers > FAE_WORKERS_MAX)
+        node->n_workers = FAE_WORKERS_MAX;
+    node->n_children = node->n_workers + 1;
+    node->log = (struct fae_log_opts){ .level = (enum fae_log_level)node->config.log_level,
+                                       .json = node->config.log_format == 1 };
+    fae_log_init(&node->log, node->opts.single ? "single" : "supervisor");
+    return 0;
+}
+
+/* ---- run folder ---- */
+
+static int step_run_dir(struct fae_node *node)
+{
+    char why[600];
+    enum fae_err err;
+    uid_t uid;
+    gid_t gid;
+
+    err = fae_privs_account(node->config.user, &uid, &gid, why, sizeof why);
+    if (err)
+        return complain(EXIT_CONFIG, why);
+    err = fae_rundir_open(&node->run, node->config.run_dir, uid, gid, why, sizeof why);
+    return err ? complain(EXIT_FAILURE, why) : 0;
+}
+
+/* ---- listeners ---- */
+
+static void default_listeners(struct fae_node *node)
+{
+    static const char *const addrs[] = { DEFAULT_TCP, DEFAULT_UNIX };
+    const struct fae_serve_opts *o = &node->opts;
+    struct fae_config *config = &node->config;
+    unsigned n = o->n_listen ? o->n_listen : config->n_listen ? 0 : sizeof addrs / sizeof *addrs;
+
+    if (n == 0)
+        return;
+    config->n_listen = n;
+    for (unsigned i = 0; i < n; i++) {
+        fae_opt_defaults(fae_config_listen_opts, fae_config_n_listen_opts, &config->listen[i]);
+        snprintf(config->listen[i].addr, sizeof config->listen[i].addr, "%s", o->n_listen ? o->listen[i] : addrs[i]);
+    }
+}
+
+/* A relative path of a unix socket starts in the run folder. */
+static enum fae_err parse_listen(const struct fae_node *node, const char *text, struct fae_addr *addr_out, char *why, size_t size)
+{
+    char whole[2 * FAE_OPT_TEXT];
+
+    if (strncmp(text, "unix:", 5) != 0 || text[5] == '/' || text[5] == '\0')
+        return fae_addr_parse(text, addr_out, why, size);
+    snprintf(whole, sizeof whole, "unix:%s/%s", node->run.path, text + 5);
+    return fae_addr_parse(whole, addr_out, why, size);
+}
+
+static bool is_loopback(const struct fae_addr *addr)
+{
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&addr->sa;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&addr->sa;
+
+    if (addr->sa.ss_family == AF_INET)
+        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
+    return addr->sa.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+static int parse_admin(struct fae_node *node)
+{
+    char why[512], text[700];
+
+    node->has_admin = node->config.admin[0] && !node->opts.single;
+    if (!node->has_admin)
+        return 0;
+    if (fae_addr_parse(node->config.admin, &node->admin.addr, why, sizeof why)) {
+        snprintf(text, sizeof text, "admin: %s", why);
+        return complain(EXIT_CONFIG, text);
+    }
+    if (!is_loopback(&node->admin.addr)) {
+        snprintf(text, sizeof text, "admin: %s is not a loopback address; only those are allowed", node->config.admin);
+        return complain(EXIT_CONFIG, text);
+    }
+    return 0;
+}
+
+static int parse_listeners(struct fae_node *node)
+{
+    char why[512];
+    int code = parse_admin(node);
+
+    default_listeners(node);
+    for (unsigned i = 0; i < node->config.n_listen; i++) {
+        const struct fae_config_listen *from = &node->config.listen[i];
+        struct fae_listener *ln = &node->listeners[i];
+
+        *ln = (struct fae_listener){ .half_close = from->half_close, .mode = (mode_t)from->mode };
+        if (!parse_listen(node, from->addr, &ln->addr, why, sizeof why))
+            continue;
+        fprintf(stderr, "fae: listen: %s\n", why);
+        code = EXIT_CONFIG;
+    }
+    return code;
+}
+
+/* After a node that was killed, its children may hold the address for another second. */
+static enum fae_err open_listener(struct fae_node *node, struct fae_listener *ln, unsigned n_fds, int backlog, uint64_t until_ms)
+{
+    char why[512];
+    enum fae_err err;
+
+    for (;;) {
+        err = fae_listener_open(ln, n_fds, backlog, why, sizeof why);
+        if (err != FAE_ADDR_IN_USE || !node->run.stale || fae_now_ms() >= until_ms)
+            break;
+        usleep(RETRY_MS * 1000);
+    }
+    if (err)
+        complain(EXIT_FAILURE, why);
+    return err;
+}
+
+static void give_socket(struct fae_node *node, const struct fae_listener *ln)
+{
+    uid_t uid;
+    gid_t gid;
+    char why[256];
+
+    if (geteuid() != 0 || !fae_addr_is_unix(&ln->addr) || fae_privs_account(node->config.user, &uid, &gid, why, sizeof why))
+        return;
+    if (uid != 0 && chown(((const struct sockaddr_un *)&ln->addr.sa)->sun_path, uid, gid) != 0)
+        fprintf(stderr, "fae: %s: cannot give it to \"%s\": %s\n", ln->text, node->config.user, strerror(errno));
+}
+
+static int step_listen(struct fae_node *node)
+{
+    uint64_t until_ms = fae_now_ms() + TAKEOVER_MS;
+    int code = parse_listeners(node);
+
+    if (code)
+        return code;
+    for (; node->n_listeners < node->config.n_listen; node->n_listeners++) {
+        struct fae_listener *ln = &node->listeners[node->n_listeners];
+
+        if (open_listener(node, ln, node->n_workers, (int)node->config.backlog, until_ms))
+            return EXIT_FAILURE;
+        give_socket(node, ln);
+    }
+    if (node->has_admin && open_listener(node, &node->admin, 1, ADMIN_BACKLOG, until_ms)) {
+        node->has_admin = false;
+        return EXIT_FAILURE;
+    }
+    return 0;
+}
+
+/* ---- log ---- */
+
+static int step_log(struct fae_node *node)
+{
+    const char *path = node->config.log_file;
+    char text[600];
+    uid_t uid;
+    gid_t gid;
+
+    node->log_fd = STDERR_FILENO;
+    if (!*path)
+        return 0;
+    node->log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    if (node->log_fd < 0) {
+        node->log_fd = STDERR_FILENO;
+        snprintf(text, sizeof text, "log_file %s: %s", path, strerror(errno));
+        return complain(EXIT_FAILURE, text);
+    }
+    /* So that it can be opened again after it was rotated. */
+    if (geteuid() == 0 && !fae_privs_account(node->config.user, &uid, &gid, text, sizeof text) && uid != 0 &&
+        fchown(node->log_fd, uid, gid) != 0)
+        fprintf(stderr, "fae: log_file %s: cannot give it to \"%s\": %s\n", path, node->config.user, strerror(errno));
+    fae_log_to_fd(node->log_fd);
+    return 0;
+}
+
+/* ---- shared memory, servants, privileges ---- */
+
+static int step_shared(struct fae_node *node)
+{
+    char text[200];
+
+    if (!fae_shared_open(&node->shared, node->n_workers))
+        return 0;
+    snprintf(text, sizeof text, "cannot make the shared memory: %s", strerror(errno));
+    return complain(EXIT_FAILURE, text);
+}
+
+static int step_servants(struct fae_node *node)
+{
+    struct fae_servants_job job = { .config = &node->config, .from_disk = true, .generation = 1 };
+    struct fae_checker c;
+    enum fae_err err;
+
+    job.fd = fae_stored_new();
+    if (job.fd < 0)
+        return complain(EXIT_FAILURE, "cannot make a memfd for the servants");
+    err = fae_checker_run(&c, "servants", fae_servants_job, &job, NULL, NULL);
+    if (err)
+        fwrite(c.out.data, 1, c.out.len, stderr);
+    fae_checker_fini(&c);
+    node->committed = (struct fae_stored){ .fd = job.fd, .generation = 1 };
+    if (err)
+        return err == FAE_BAD_SERVANT ? EXIT_CONFIG : EXIT_FAILURE;
+    if (fae_stored_seal(job.fd))
+        return complain(EXIT_FAILURE, "cannot seal the servants");
+    atomic_store(&node->shared.slots->generation, 1);
+    return 0;
+}
+
+static int step_drop(struct fae_node *node)
+{
+    char why[600];
+
+    if (fae_privs_drop(node->config.user, why, sizeof why))
+        return complain(EXIT_CONFIG, why);
+    if (access(node->run.path, W_OK | X_OK) == 0)
+        return 0;
+    snprintf(why, sizeof why, "run_dir %s: this account cannot write there: %s", node->run.path, strerror(errno));
+    return complain(EXIT_CONFIG, why);
+}
+
+/* ---- the order ---- */
+
+static int (*const steps[])(struct fae_node *node) = {
+    step_config, step_run_dir, step_listen, step_log, step_shared, step_servants, step_drop,
+};
+
+int fae_start(struct fae_node *node, const struct fae_serve_opts *opts)
+{
+    int code = 0;
+
+    *node = (struct fae_node){ .opts = *opts, .log_fd = STDERR_FILENO, .signal_fd = -1 };
+    node->run.pid_fd = -1;
+    node->committed = node->previous = FAE_STORED_NONE;
+    for (unsigned i = 0; i <= FAE_WORKERS_MAX; i++)
+        node->children[i].life = -1;
+    fae_clock_init();
+    fae_privs_limits();
+    umask(027);
+    for (unsigned i = 0; i < sizeof steps / sizeof *steps && !code; i++)
+        code = steps[i](node);
+    if (code)
+        fae_start_undo(node);
+    return code;
+}
+
+void fae_start_undo(struct fae_node *node)
+{
+    for (unsigned i = 0; i < node->n_listeners; i++)
+        fae_listener_close(&node->listeners[i], true);
+    node->n_listeners = 0;
+    if (node->has_admin)
+        fae_listener_close(&node->admin, false);
+    node->has_admin = false;
+    fae_stored_close(&node->committed);
+    fae_stored_close(&node->previous);
+    if (node->shared.slots)
+        fae_shared_close(&node->shared);
+    node->shared.slots = NULL;
+    fae_rundir_close(&node->run, true);
+    fae_config_fini(&node->config);
+    if (node->log_fd > STDERR_FILENO)
+        close(node->log_fd);
+    node->log_fd = STDERR_FILENO;
+}
+
+void fae_start_announce(const struct fae_node *node)
+{
+    const char *first = node->listeners[0].text;
+
+    printf("fae ready:");
+    for (unsigned i = 0; i < node->n_listeners; i++)
+        printf(" %s", node->listeners[i].text);
+    if (node->has_admin)
+        printf(" admin:http://%s", node->admin.text + sizeof "tcp://" - 1);
+    printf(" pid:%ld\n", (long)getpid());
+    if (strcmp(first, DEFAULT_TCP) == 0)
+        printf("try: fae call sys.ping\n");
+    else
+        printf("try: fae call -s %s sys.ping\n", first);
+    fflush(stdout);
+}
