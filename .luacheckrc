@@ -6,3 +6,4 @@ self = false
 cache = false
 
 files["spec/lua"] = { std = "+busted" }
+files["lua/fae/testing.lua"] = { globals = { "arg" } } -- busted takes its options from there

@@ -5,13 +5,15 @@ local fae = require "fae"
 local node = require "fae.node"
 local sys = fae.servant "sys"
 
-sys.method("ping", { args = { "..." }, idempotent = true, alias = "ping", doc = "version and uptime, as fae always told them" },
+sys.method("ping", { args = { "..." }, idempotent = true, alias = "ping",
+  doc = "version, build, id of the id generator, uptime" },
   function()
     local about = node.about()
     return ("ver:%s, build:%s, myid:%d, uptime:%.3fs"):format(about.version, about.build, 0, about.uptime_ms / 1000)
   end)
 
-sys.method("noop", { args = { "any?" }, idempotent = true, alias = "noop", doc = "gives its argument back: the bare cost of a call" },
+sys.method("noop", { args = { "any?" }, idempotent = true, alias = "noop",
+  doc = "gives its argument back: the bare cost of a call" },
   function(_, x) return x end)
 
 sys.method("echo", { args = { "any?" }, idempotent = true, doc = "gives its argument back" },
@@ -41,7 +43,8 @@ sys.method("ctx", { args = { "map?" }, doc = "the context of every later call in
     return true
   end)
 
-sys.method("servants", { args = { "string?" }, idempotent = true, doc = "the servants of the generation that answers, with their methods" },
+sys.method("servants", { args = { "string?" }, idempotent = true,
+  doc = "the servants of the generation that answers, with their methods" },
   function(call, name)
     local list = fae.array {}
     for _, servant in ipairs(node.servants()) do

@@ -15,15 +15,20 @@ LOG=$PWD/$B/log
 passed=0
 failed=0
 
-rm -rf "$LOG"
 mkdir -p "$LOG"
 
-# Reports go to files: a worker's report must fail the suite although its supervisor replaces it.
 export FAE_BIN=$PWD/$B/fae
 export CMOCKA_MESSAGE_OUTPUT=stdout
-export ASAN_OPTIONS="abort_on_error=1:log_path=$LOG/san:${ASAN_OPTIONS:-}"
-export UBSAN_OPTIONS="print_stacktrace=1:log_path=$LOG/san:${UBSAN_OPTIONS:-}"
-export TSAN_OPTIONS="halt_on_error=0:second_deadlock_stack=1:log_path=$LOG/san:${TSAN_OPTIONS:-}"
+asan=${ASAN_OPTIONS:-}
+ubsan=${UBSAN_OPTIONS:-}
+tsan=${TSAN_OPTIONS:-}
+
+# Sanitizer reports go to files: a worker's report must fail the suite although its supervisor replaces it.
+reports_to() {
+    export ASAN_OPTIONS="abort_on_error=1:log_path=$1:$asan"
+    export UBSAN_OPTIONS="print_stacktrace=1:log_path=$1:$ubsan"
+    export TSAN_OPTIONS="halt_on_error=0:second_deadlock_stack=1:log_path=$1:$tsan"
+}
 
 # Each count_KIND LOG prints "PASSED FAILED", nothing when the output has no summary.
 count_cmocka() {
@@ -60,6 +65,8 @@ run() {
     local log=$LOG/${name//[\/ ]/-}.log
     shift 3
 
+    rm -f "$log" "$log".san.*
+    reports_to "$log.san"
     begin=$(date +%s%N)
     { timeout -k 5 "$limit" "$@" >"$log" 2>&1 </dev/null; } 2>/dev/null # the shell's own "Aborted" says nothing new
     status=$?
@@ -76,11 +83,10 @@ run() {
     elif [ "$status" -eq 0 ] && [ "$f" -ne 0 ]; then
         why="exit code 0 in spite of failures"
     fi
-    for report in "$LOG"/san.*; do
+    for report in "$log".san.*; do
         [ -e "$report" ] || continue
         why="${why:+$why, }sanitizer report"
         { echo; cat "$report"; } >>"$log"
-        mv "$report" "$log.${report##*/}"
     done
     if [ -n "$why" ] && [ "$f" -eq 0 ]; then
         f=1

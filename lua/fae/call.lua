@@ -14,8 +14,8 @@ local function outcome(ok, value, err)
   return nil, core.err("INTERNAL", tostring(value))
 end
 
---- fae.call(method, ...) -> value | nil, err. Same generation, same deadline and context; arguments are checked as if they
--- came from a client.
+--- fae.call(method, ...) -> value | nil, err. Same generation, same deadline and context; arguments are checked as if
+-- they came from a client.
 function M.call(method, ...)
   local fn, err = core.find(method, ...)
   if not fn then return nil, err end

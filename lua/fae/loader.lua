@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- Loads one generation of servants: run by src/vm/generation.c with the core functions, the built-in files, those of the
--- bundle, and what is to be known of the node.
+-- Loads one generation of servants: run by src/vm/generation.c with the core functions, the built-in files, those of
+-- the bundle, and what is to be known of the node.
 --
 -- Three kinds of code, three environments:
 --   runtime  lua/fae/*.lua      the real globals and require "fae.core"
@@ -75,7 +75,8 @@ end
 local sandbox = copy(_G, set [[_G arg dofile loadfile load loadstring module require package newproxy getfenv setfenv
   collectgarbage debug io os jit ffi print string]])
 sandbox.string = copy(string, set "dump")
-sandbox.table, sandbox.math, sandbox.coroutine, sandbox.bit = copy(table, {}), copy(math, {}), copy(coroutine, {}), copy(bit, {})
+sandbox.table, sandbox.math = copy(table, {}), copy(math, {})
+sandbox.coroutine, sandbox.bit = copy(coroutine, {}), copy(bit, {})
 sandbox.io = copy(io, set "popen")
 sandbox.io.popen = fenced("io.popen", "it would stop the worker")
 sandbox.os = copy(os, set "execute exit setlocale")
@@ -113,7 +114,7 @@ function sandbox.print(...)
   for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
   core.log(1, table.concat(parts, "\t"))
 end
-local standard = { string = true, table = true, math = true, coroutine = true, io = true, os = true, bit = true, jit = true }
+local standard = set "string table math coroutine io os bit jit"
 sandbox._G = sandbox
 
 -- A servant's own environment: it reads the sandbox, and writing a global is an error where it happens.

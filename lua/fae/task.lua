@@ -8,8 +8,8 @@ local M = {}
 --- fae.sleep(ms) -> true | nil, err. Waits.
 M.sleep = core.sleep
 
---- fae.spawn(fn, ...): runs fn(...) soon, as a task of its own with the caller's context and no deadline. It ends with the
--- generation at the latest; what it raises is logged.
+--- fae.spawn(fn, ...): runs fn(...) soon, as a task of its own with the caller's context and no deadline. It ends with
+-- the generation at the latest; what it raises is logged.
 M.spawn = core.spawn
 
 local function run(results, errors, i, fn)
@@ -21,8 +21,8 @@ local function run(results, errors, i, fn)
   if value == nil and err ~= nil then errors[i] = err end
 end
 
---- fae.parallel { fn, ... } -> results, errors | nil, err. Waits until every fn() returned. results[i] is the i-th one's
--- value; errors is nil when none failed, else errors[i] is the i-th one's err. All end with the call.
+--- fae.parallel { fn, ... } -> results, errors | nil, err. Waits until every fn() returned. results[i] is the i-th
+-- one's value; errors is nil when none failed, else errors[i] is the i-th one's err. All end with the call.
 function M.parallel(fns)
   if type(fns) ~= "table" then error("fae.parallel takes a table of functions", 2) end
   local results, errors = {}, {}
@@ -41,8 +41,8 @@ Timer.__index = Timer
 --- timer:stop() -> was it running. A tick under way ends by itself.
 function Timer:stop() return core.timer_stop(self.id) end
 
---- fae.timer(every_ms, fn) -> timer. Calls fn() every so often, first after one period, never twice at a time. Belongs to
--- the generation: starts when it goes live, gone when it is replaced.
+--- fae.timer(every_ms, fn) -> timer. Calls fn() every so often, first after one period, never twice at a time. Belongs
+-- to the generation: starts when it goes live, gone when it is replaced.
 function M.timer(every_ms, fn) return setmetatable({ id = core.timer_start(every_ms, fn) }, Timer) end
 
 return M

@@ -14,8 +14,8 @@ os.exit = function(how) -- luacheck: ignore 122
   code = how == true and 0 or how == false and 1 or how or 0
   error { exit = true }
 end
-arg = args -- luacheck: ignore 111
-arg[0] = "fae test"
+_G.arg = args -- luacheck: ignore 122
+args[0] = "fae test"
 local ok, err = xpcall(function() require "busted.runner" { standalone = false } end, function(e)
   if type(e) == "table" and e.exit then return e end
   return debug.traceback(tostring(e), 2)

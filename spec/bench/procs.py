@@ -53,13 +53,14 @@ def descendants(pid):
     return found
 
 
-def cpu_ns(pid):
-    """CPU time of all threads of a process."""
-    total = 0
+def sched_ns(pid):
+    """(CPU time, time spent ready but waiting for a cpu) of all threads of a process."""
+    ran = waited = 0
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-            total += int(f.read().split()[0])
-    return total
+            fields = f.read().split()
+        ran, waited = ran + int(fields[0]), waited + int(fields[1])
+    return ran, waited
 
 
 def rss_bytes(pid):
@@ -114,15 +115,11 @@ class Server:
     def pids(self):
         return descendants(self.pid)
 
-    def cpu(self):
-        """{pid: ns} of every process."""
+    def sched(self):
+        """{pid: sched_ns} of every process."""
         while self.read():
             pass
-        return {pid: cpu_ns(pid) for pid in self.pids()}
-
-    def busiest(self, before, after):
-        """Of the processes, the one that used most between two readings of cpu(): a one-worker node's worker."""
-        return max(after, key=lambda pid: after[pid] - before.get(pid, 0))
+        return {pid: sched_ns(pid) for pid in self.pids()}
 
     def stop(self):
         if self not in running:
@@ -171,16 +168,19 @@ class Load:
 
 
 def measure(fae, server, addr, args, seconds, client_cpu):
-    """Load for some seconds: the generator's figures with the server's CPU time a call added."""
-    before = server.cpu()
+    """Load for some seconds. To the generator's figures come us: CPU a call of all of the server's processes, worker_us:
+    of the busiest one, crowded: the part of its time which that one waited for its cpu because others had it."""
+    before = server.sched()
     figures = Load(fae, addr, ["-d", str(seconds)] + args, client_cpu).wait(seconds + 30)
-    after = server.cpu()
+    after = server.sched()
     gone = set(before) - set(after)
     if gone:
         raise Failed(f"{server.name}: process {gone} ended while it was measured")
     if not figures["ok"]:
         raise Failed(f"{server.name} at {addr}: no call was answered well: {figures['errors']}")
-    used = {pid: after[pid] - before.get(pid, 0) for pid in after}
-    figures["us"] = sum(used.values()) / figures["ok"] / 1000
-    figures["worker_us"] = max(used.values()) / figures["ok"] / 1000
+    used = {pid: [now - then for now, then in zip(after[pid], before.get(pid, (0, 0)))] for pid in after}
+    ran, waited = max(used.values())
+    figures["us"] = sum(u[0] for u in used.values()) / figures["ok"] / 1000
+    figures["worker_us"] = ran / figures["ok"] / 1000
+    figures["crowded"] = waited / (ran + waited)
     return figures

@@ -134,6 +134,16 @@ static void broken_bytes_are_never_followed(void **state)
     }
 }
 
+static void an_empty_path_is_refused(void **state)
+{
+    static const char bytes[] = "FAEB\1\0\0\0"
+                                "\0\0\0\0\0\0\0\0\0";
+
+    (void)state;
+    assert_int_equal(try_open(bytes, 8), FAE_OK);
+    assert_int_equal(try_open(bytes, 8 + 8 + 2), FAE_BAD_MESSAGE);
+}
+
 static void any_changed_byte_is_safe(void **state)
 {
     struct fae_buf buf = made();
@@ -157,7 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_come_back),          cmocka_unit_test(an_empty_bundle_is_one),
         cmocka_unit_test(a_cut_bundle_is_refused),  cmocka_unit_test(broken_bytes_are_never_followed),
-        cmocka_unit_test(any_changed_byte_is_safe),
+        cmocka_unit_test(an_empty_path_is_refused), cmocka_unit_test(any_changed_byte_is_safe),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,10 +175,18 @@ static void another_server_on_the_port_is_noticed(void **state)
 static void the_port_is_free_after_close(void **state)
 {
     struct fae_listener ln = at("tcp://127.0.0.1:0");
+    struct pollfd pfd;
+    int client, fd;
 
     (void)state;
-    assert_int_equal(open_it(&ln, 2), FAE_OK);
-    close(accepted(&ln)); /* the server's side closes first */
+    assert_int_equal(open_it(&ln, 1), FAE_OK);
+    assert_int_equal(fae_addr_connect(&ln.addr, 5000, &client), FAE_OK);
+    pfd = (struct pollfd){ .fd = ln.fds[0], .events = POLLIN };
+    assert_int_equal(poll(&pfd, 1, 5000), 1);
+    fd = accept4(ln.fds[0], NULL, NULL, SOCK_CLOEXEC);
+    assert_true(fd >= 0);
+    close(fd); /* the server's side closes first */
+    close(client);
     fae_listener_close(&ln, false);
     assert_int_equal(open_it(&ln, 2), FAE_OK);
     fae_listener_close(&ln, false);

@@ -37,6 +37,7 @@ static void the_nearest_is_offered(void **state)
         { "ba", "ab" },
         { "xy", NULL }, /* nothing of it would remain */
         { "zzzzzzz", NULL },
+        { "a", NULL },
         { "", NULL },
     };
 

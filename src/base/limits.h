@@ -21,6 +21,7 @@
 #define FAE_OUT_PAUSE (1u * FAE_MIB)      /* unsent answers at which a session is no longer read */
 #define FAE_OUT_SLACK (8u * FAE_MIB)      /* a session is cut at message_max + this unsent */
 #define FAE_OUT_KEEP (64u * FAE_KIB)      /* an output buffer that grew larger is given back to malloc */
+#define FAE_LINGER_MS 1000                /* a refused client's time to read why before its connection is reset */
 #define FAE_SESSION_CALLS 128             /* calls in flight at which a session is no longer read */
 #define FAE_ACCEPT_BATCH 64               /* connections taken before others are served */
 

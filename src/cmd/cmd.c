@@ -34,7 +34,7 @@ static const struct fae_cmd cmds[] = {
       "  -s ADDR            tcp://host:port or unix:/path (else $FAE_ADDR, else tcp://127.0.0.1:9001)\n"
       "  -t MS              give up after this long (10000)\n"
       "  -r                 print a string as it is, without quotes\n"
-      "Each JSON is one parameter: fae call hello.greet '\"world\"' '{\"loud\": true}'\n"
+      "Each JSON is one parameter: fae call sys.echo '\"text\"' or fae call sys.echo '{\"a\": [1, 2]}'\n"
       "Bytes that are no text are written {\"$bin\":\"hex\"}, both ways.\n" },
     { "reload", fae_cmd_reload, "[--run-dir DIR] [--wait|--dry-run]", "load the servants anew, losing no call",
       "  --run-dir DIR      of the node\n"

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The trace in a slot is text: "SIGSEGV at 0x10" then " 0x..." a frame. Its handlers use nothing that takes a lock.
- * Lua frames are not in it: LuaJIT's frames cannot be walked from outside, so the method's name stands for them.
+ * The trace in a slot is text: "SIGSEGV at 0x10:" then " 0x..." a frame. Its handlers use nothing that takes a lock.
+ * Lua frames are not in it; the method's name stands for them.
  */
 #include "proc/crash.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <execinfo.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,10 +19,11 @@
 #include "base/buf.h"
 #include "base/hist.h"
 #include "base/log.h"
+#include "proc/stackscan.h"
 #include "rpc/stats.h"
 
-#define FRAMES_MAX 48
-#define STACK_BYTES (64 * 1024) /* backtrace needs some 10 KB */
+#define FRAMES_MAX 32
+#define STACK_BYTES (64 * 1024)
 
 static const struct {
     int number;
@@ -65,35 +65,33 @@ static void put_address(struct note *n, uintptr_t address)
     put(n, digits + i);
 }
 
-static uintptr_t interrupted_at(const void *context)
+static void where(const void *context, uintptr_t *pc_out, uintptr_t *sp_out)
 {
+    const mcontext_t *m = &((const ucontext_t *)context)->uc_mcontext;
+
 #if defined(__x86_64__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    *pc_out = (uintptr_t)m->gregs[REG_RIP];
+    *sp_out = (uintptr_t)m->gregs[REG_RSP];
 #elif defined(__aarch64__)
-    return (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+    *pc_out = m->pc;
+    *sp_out = m->sp;
 #else
-    (void)context;
-    return 0;
+    (void)m;
+    *pc_out = *sp_out = 0;
 #endif
 }
 
-/* Where the signal hit comes first; frames above it are the handler's own. */
+/* Where the signal hit, then who called it. */
 static void put_frames(struct note *n, const void *context)
 {
-    uintptr_t at = interrupted_at(context);
-    void *frames[FRAMES_MAX];
-    int count = backtrace(frames, FRAMES_MAX), first = 0;
+    uintptr_t frames[FRAMES_MAX], sp;
+    size_t count;
 
-    while (first < count && (uintptr_t)frames[first] != at)
-        first++;
-    if (first == count) {
+    where(context, &frames[0], &sp);
+    count = 1 + fae_stackscan(sp, frames + 1, FRAMES_MAX - 1);
+    for (size_t i = 0; i < count; i++) {
         put(n, " ");
-        put_address(n, at);
-        first = count < 3 ? count : 3; /* put_frames, the handler, the trampoline */
-    }
-    for (; first < count; first++) {
-        put(n, " ");
-        put_address(n, (uintptr_t)frames[first]);
+        put_address(n, frames[i]);
     }
 }
 
@@ -151,12 +149,11 @@ void fae_crash_install(struct fae_slot *slot, void (*nudged)(void *arg), void *a
 {
     static char stack[STACK_BYTES]; /* a stack overflow leaves no other place to run the handler */
     stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack };
-    void *prime[2];
 
     self.slot = slot;
     self.nudged = nudged;
     self.arg = arg;
-    backtrace(prime, 2); /* its first call loads libgcc, which a handler must not do */
+    fae_stackscan_init();
     sigaltstack(&alternate, NULL);
     handle(SIGUSR2, on_nudge, SA_RESTART);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -134,6 +134,7 @@ bool fae_server_turn(struct fae_server *server)
     bury(server);
     fae_accept_turn(server, busy);
     FAE_STAT_SET(server->slot->n_sessions, server->n_sessions);
+    FAE_STAT_SET(server->slot->method, 0);
     return server->ready.n > 0;
 }
 

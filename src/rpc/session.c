@@ -92,7 +92,9 @@ static void rewatch(struct fae_session *s)
 
     if (s->closed)
         return;
-    if (!s->eof && !s->closing) /* after those a hang-up would be told without end */
+    if (s->lingering)
+        want = FAE_READABLE;
+    else if (!s->eof && !s->closing) /* after those a hang-up would be told without end */
         want |= !full ? FAE_READABLE : s->half_close ? 0 : FAE_HANGUP;
     if (want == s->watching)
         return;
@@ -114,6 +116,19 @@ static void make_dirty(struct fae_session *s)
         return;
     s->is_dirty = true;
     fae_queue_push(&s->server->dirty, s);
+}
+
+/* Throws input away until the client closes, or fae_session_check does. */
+static void linger(struct fae_session *s)
+{
+    uint8_t junk[4096];
+    ssize_t n;
+
+    do
+        n = recv(s->fd, junk, sizeof junk, 0);
+    while (n == sizeof junk);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        fae_session_close(s, FAE_CLOSED);
 }
 
 /* Takes bytes in; they are run after all callbacks of the turn. */
@@ -157,6 +172,8 @@ static void on_event(int fd, short what, void *arg)
         make_dirty(s);
     if (what & FAE_HANGUP)
         fae_session_close(s, FAE_CANCELLED);
+    else if (what & FAE_READABLE && s->lingering)
+        linger(s);
     else if (what & FAE_READABLE)
         on_readable(s);
 }
@@ -175,7 +192,7 @@ static void complain(struct fae_session *s, enum fae_err code, const char *text)
 static void lose_sync(struct fae_session *s, enum fae_err code, const char *text)
 {
     complain(s, code, text);
-    s->closing = true;
+    s->closing = s->lost = true;
     s->turn_len = 0;
     free_input(s);
     if (s->n_calls)
@@ -346,7 +363,11 @@ void fae_session_flush(struct fae_session *s)
     }
     if (left == 0) {
         free_output(s);
-        if (s->closing && s->n_calls == 0) {
+        if (s->closing && s->n_calls == 0 && s->lost && !s->eof) {
+            if (!s->lingering)
+                shutdown(s->fd, SHUT_WR);
+            s->lingering = true;
+        } else if (s->closing && s->n_calls == 0) {
             fae_session_close(s, FAE_CLOSED);
             return;
         }
@@ -366,6 +387,9 @@ void fae_session_check(struct fae_session *s, uint64_t now_ms)
     if (s->out.len > s->out_sent) {
         if ((uint32_t)now_ms - s->out_since >= config->out_stall_ms)
             fae_session_close(s, FAE_TIMEOUT);
+    } else if (s->lingering) {
+        if ((uint32_t)now_ms - s->out_since >= FAE_LINGER_MS)
+            fae_session_close(s, FAE_CLOSED);
     } else if (s->partial && (uint32_t)now_ms - s->in_since >= config->partial_timeout_ms) {
         lose_sync(s, FAE_TIMEOUT, "the rest of a message did not come in time");
     }

@@ -3,7 +3,9 @@
  * A session: one client connection. It owns its fd, and memory for input only while it holds a partial message and for
  * output only while something is unsent, so that an idle one costs little more than this struct.
  *
- *   open --eof or error or refused bytes--> closing (answers go out) --> closed (freed at the end of the turn)
+ *   open --eof or error--> closing (answers go out) --> closed (freed at the end of the turn)
+ *     \--bytes that make no sense--> closing, lost --> lingering (input is thrown away, so that closing does not reset
+ *                                                     the connection before the client has read why) --> closed
  */
 #ifndef FAE_RPC_SESSION_H
 #define FAE_RPC_SESSION_H
@@ -49,7 +51,9 @@ struct fae_session {
     bool is_dirty : 1;      /* in the server's dirty queue */
     bool partial : 1;       /* `in` holds the start of a message */
     bool eof : 1;           /* the client sends no more */
-    bool closing : 1;       /* nothing is read any more; closed once output is gone */
+    bool closing : 1;       /* nothing is run any more; closed once output is gone */
+    bool lost : 1;          /* closing because its bytes made no sense */
+    bool lingering : 1;
     bool closed : 1;
 };
 

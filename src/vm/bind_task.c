@@ -70,6 +70,8 @@ static int l_spawn(lua_State *L)
     struct fae_task *task = task_of_call(L);
     struct fae_generation *gen = task->gen;
 
+    if (gen->replaced)
+        task->doomed = FAE_RELOADED; /* it runs, but nothing it waits for holds the old generation */
     task->linked = true;
     gen->n_tasks++;
     fae_list_add_tail(&gen->tasks, &task->gen_node);

@@ -130,7 +130,10 @@ static enum fae_err push_map(lua_State *L, const uint8_t **p, uint32_t n)
         struct fae_mp_token key;
         enum fae_err err;
 
-        fae_mp_read(*p, &key);
+        if ((**p & 0xe0) == 0xa0) /* most keys are short strings */
+            key.type = FAE_MP_STR;
+        else
+            fae_mp_read(*p, &key);
         if (key.type == FAE_MP_STR || key.type == FAE_MP_BIN || key.type == FAE_MP_INT || key.type == FAE_MP_UINT)
             err = fae_codec_push(L, p);
         else
@@ -152,7 +155,19 @@ static enum fae_err push_map(lua_State *L, const uint8_t **p, uint32_t n)
 enum fae_err fae_codec_push(lua_State *L, const uint8_t **p)
 {
     struct fae_mp_token t;
+    uint8_t first = **p;
 
+    /* Most values are short strings and small numbers. */
+    if ((first & 0xe0) == 0xa0) {
+        lua_pushlstring(L, (const char *)*p + 1, first & 0x1f);
+        *p += 1 + (first & 0x1f);
+        return FAE_OK;
+    }
+    if (first < 0x80) {
+        lua_pushinteger(L, first);
+        *p += 1;
+        return FAE_OK;
+    }
     *p = fae_mp_read(*p, &t);
     switch (t.type) {
     case FAE_MP_NIL:
@@ -305,6 +320,7 @@ static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned dep
     struct fae_buf *out = put->out;
     size_t at = out->len, body;
     struct fae_buf head = { 0 };
+    int key = lua_gettop(L) + 1;
     uint32_t n = 0;
     enum fae_err err;
 
@@ -312,12 +328,12 @@ static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned dep
     body = out->len;
     lua_pushnil(L);
     while (lua_next(L, idx)) {
-        err = put_key(L, lua_gettop(L) - 1, out);
+        err = put_key(L, key, out);
         if (!err)
-            err = put_value(L, lua_gettop(L), put, depth + 1);
+            err = put_value(L, key + 1, put, depth + 1);
         if (err)
             return err;
-        lua_pop(L, 1);
+        lua_settop(L, key);
         n++;
     }
     if (n < 16) {
@@ -366,10 +382,10 @@ static enum fae_err put_list(lua_State *L, int idx, uint32_t n, struct put *put,
             put->out->len = at;
             return put_map(L, idx, put, depth);
         }
-        err = put_value(L, lua_gettop(L), put, depth + 1);
+        err = put_value(L, top + 2, put, depth + 1);
         if (err)
             return err;
-        lua_pop(L, 1);
+        lua_settop(L, top + 1);
     }
     return FAE_OK;
 }

@@ -238,10 +238,15 @@ void fae_vm_tick(struct fae_vm *vm)
     }
     FAE_STAT_SET(vm->slot->n_old_calls, n_old);
     FAE_STAT_SET(vm->slot->lua_bytes, vm->bytes);
+    if (!fae_list_empty(&vm->runnable))
+        fae_vm_guard(vm, run_queued, vm);
+    /* Lua itself collects when memory has doubled; near the limit that would be too late. */
+    if (vm->bytes > vm->bytes_max / 4 * 3 && vm->bytes > vm->bytes_collected + vm->bytes_max / 16)
+        fae_vm_collect(vm, 0);
     /* What an ended generation leaves is collected a little a tick, so that many reloads do not pile up. */
     if (vm->n_gc_steps && !vm->current) {
         vm->n_gc_steps--;
-        if (lua_gc(vm->L, LUA_GCSTEP, GC_STEP_KIB))
+        if (fae_vm_collect(vm, GC_STEP_KIB))
             vm->n_gc_steps = vm->n_gc_steps > GC_STEPS / 2 ? GC_STEPS / 2 : 0; /* one more cycle for what it revived */
     }
 }

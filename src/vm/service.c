@@ -196,10 +196,11 @@ static enum fae_err push_params(struct fae_task *task, lua_State *L, const struc
 {
     struct fae_mp_token array;
     const uint8_t *p = fae_mp_read(req->params, &array);
+    struct fae_mp_token param;
     uint32_t first = 0;
     enum fae_err err;
 
-    if (task->method->context_first && array.len && (*p & 0xf0) == 0x80) {
+    if (task->method->context_first && array.len && (fae_mp_read(p, &param), param.type == FAE_MP_MAP)) {
         err = fae_codec_push(L, &p);
         if (err)
             return err;

@@ -233,8 +233,7 @@ void fae_task_run(struct fae_task *task, int n)
     int status;
 
     vm->current = task;
-    if (task->method)
-        FAE_STAT_SET(vm->slot->method, task->method->stats_row + 1);
+    FAE_STAT_SET(vm->slot->method, task->method ? task->method->stats_row + 1 : 0);
     status = lua_resume(task->T, n);
     vm->current = before;
     if (__builtin_expect(vm->interrupted, 0)) {

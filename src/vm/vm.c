@@ -211,9 +211,28 @@ bool fae_vm_guard(void *service, void (*fn)(void *), void *arg)
         cut(vm, status);
     if (__builtin_expect(vm->collect, 0)) {
         vm->collect = false;
-        lua_gc(vm->L, LUA_GCCOLLECT, 0);
+        fae_vm_collect(vm, 0);
     }
     return status == 0;
+}
+
+static int collect(lua_State *L)
+{
+    int *kib = lua_touserdata(L, 1);
+
+    *kib = lua_gc(L, *kib ? LUA_GCSTEP : LUA_GCCOLLECT, *kib);
+    return 0;
+}
+
+bool fae_vm_collect(struct fae_vm *vm, int step_kib)
+{
+    if (lua_cpcall(vm->L, collect, &step_kib)) {
+        FAE_WARN("a finalizer failed: %s", lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?");
+        lua_settop(vm->L, 0);
+        return false;
+    }
+    vm->bytes_collected = vm->bytes;
+    return step_kib != 0;
 }
 
 /* ---- life ---- */
@@ -227,6 +246,13 @@ static int open_state(lua_State *L)
     lua_call(L, 1, 1);
     lua_setfield(L, -2, "ffi");
     lua_pop(L, 1);
+    lua_getglobal(L, "string"); /* ("").dump reaches the real table, sandbox or not */
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    luaL_getmetatable(L, LUA_FILEHANDLE); /* whose finalizer is nobody's to change */
+    lua_pushliteral(L, "file");
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 2);
     open_err(L);
     fae_codec_open(L);
     return 0;

@@ -36,6 +36,7 @@ struct fae_vm {
     struct fae_vm_opts o;
     lua_State *L;
     size_t bytes, bytes_max; /* taken by Lua, and the most it may take */
+    size_t bytes_collected;  /* what the last collection we asked for left */
     bool collect;            /* memory ran out: a full collection is due */
     int n_gc_steps;          /* still to be done after a generation ended */
     bool guarded;
@@ -58,6 +59,9 @@ struct fae_vm *fae_vm_of(lua_State *L);
 
 /* Runs fn(arg) protected; see struct fae_service_ops. */
 bool fae_vm_guard(void *vm, void (*fn)(void *), void *arg);
+
+/* A collection, or a step of so many KiB; true when that step ended a cycle. Finalizers that raise are logged. */
+bool fae_vm_collect(struct fae_vm *vm, int step_kib);
 
 /* The registry key of the err metatable; err objects are {code, message, retryable, ...}. */
 void fae_push_err(lua_State *L, enum fae_err code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -271,9 +271,15 @@ void fae_mp_float(struct fae_buf *out, double v)
 
 void fae_mp_str(struct fae_buf *out, const char *text, size_t len)
 {
-    if (len < 32)
-        fae_mp_byte(out, (uint8_t)(0xa0 | len));
-    else if (len <= 0xff)
+    if (len < 32) {
+        uint8_t *p = fae_buf_room(out, 32);
+
+        p[0] = (uint8_t)(0xa0 | len);
+        memcpy(p + 1, text, len);
+        out->len += len + 1;
+        return;
+    }
+    if (len <= 0xff)
         head8(out, 0xd9, (uint8_t)len);
     else if (len <= 0xffff)
         head16(out, 0xda, (uint16_t)len);
