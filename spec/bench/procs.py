@@ -168,7 +168,7 @@ class Load:
 
 
 def measure(fae, server, addr, args, seconds, client_cpu):
-    """Load for some seconds. To the generator's figures come us: CPU a call of all of the server's processes, worker_us:
+    """Load for some seconds. Adds to the generator's figures us: CPU a call of all of the server's processes, worker_us:
     of the busiest one, crowded: the part of its time which that one waited for its cpu because others had it."""
     before = server.sched()
     figures = Load(fae, addr, ["-d", str(seconds)] + args, client_cpu).wait(seconds + 30)

@@ -58,9 +58,10 @@ class Bench:
     """The servers, started when first asked for, and the options of the run."""
 
     def __init__(self, args):
-        self.args, self.fae = args, args.fae
+        self.args = args
         self.server_cpu, self.client_cpu = procs.cpus()
         self.tmp = tempfile.mkdtemp(prefix="fae-bench-")
+        self.fae = shutil.copy(args.fae, os.path.join(self.tmp, "fae"))  # a build meanwhile changes nothing
         self.servers, self.warm = {}, set()
         self.limit_bin = self.build_limit()
 

@@ -192,7 +192,7 @@ static void the_port_is_free_after_close(void **state)
     fae_listener_close(&ln, false);
 }
 
-static void ipv6_does_not_take_ipv4(void **state)
+static void ipv6_is_served(void **state)
 {
     struct fae_listener six = at("tcp://[::1]:0");
     enum fae_err err = open_it(&six, 2);
@@ -201,8 +201,7 @@ static void ipv6_does_not_take_ipv4(void **state)
     if (err == FAE_SYSTEM && strstr(why, strerror(EADDRNOTAVAIL)))
         skip(); /* no IPv6 on this machine */
     assert_int_equal(err, FAE_OK);
-    assert_int_equal(option(six.fds[0], IPPROTO_IPV6, IPV6_V6ONLY), 1);
-    assert_int_equal(option(six.fds[1], IPPROTO_IPV6, IPV6_V6ONLY), 1);
+    assert_int_equal(six.n_fds, 2);
     close(accepted(&six));
     fae_listener_close(&six, false);
 }
@@ -389,7 +388,7 @@ int main(void)
         WITH_DIR(connections_reach_every_socket),
         WITH_DIR(another_server_on_the_port_is_noticed),
         WITH_DIR(the_port_is_free_after_close),
-        WITH_DIR(ipv6_does_not_take_ipv4),
+        WITH_DIR(ipv6_is_served),
         WITH_DIR(an_address_of_another_machine_is_told),
         WITH_DIR(a_unix_socket_is_shared_and_has_its_mode),
         WITH_DIR(a_stale_socket_is_replaced),

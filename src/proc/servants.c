@@ -26,15 +26,17 @@
 
 struct reader {
     struct fae_buf *bundle, *why;
+    const char *folder, *prefix; /* on the disk, and what stands for it in the bundle */
     bool failed;
 };
 
 /* ---- reading ---- */
 
+/* Names the file as the operator knows it. */
 static void fail(struct reader *r, const char *path, const char *what)
 {
     r->failed = true;
-    fae_buf_printf(r->why, "%s:0: %s\n", path, what);
+    fae_buf_printf(r->why, "%s%s:0: %s\n", r->folder, path + strlen(r->prefix), what);
 }
 
 static void read_file(struct reader *r, int dir, const char *name, const char *path)
@@ -171,6 +173,8 @@ static void read_root(struct reader *r, const char *option, const char *folder, 
 
     if (!*folder)
         return;
+    r->folder = folder;
+    r->prefix = prefix;
     fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         read_folder(r, fd, prefix, 0);

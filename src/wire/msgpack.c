@@ -275,7 +275,8 @@ void fae_mp_str(struct fae_buf *out, const char *text, size_t len)
         uint8_t *p = fae_buf_room(out, 32);
 
         p[0] = (uint8_t)(0xa0 | len);
-        memcpy(p + 1, text, len);
+        if (len)
+            memcpy(p + 1, text, len);
         out->len += len + 1;
         return;
     }
