@@ -68,7 +68,7 @@ watchdog_kill_ms(5000)
 lua_memory_max "512MiB"
 
 -- Where calls are served; once for each address, 16 at most. Other keys and their defaults stand in a table:
--- listen { "unix:fae.sock", mode = "0660", half_close = false }
+-- listen { "unix:fae.sock", mode = "0660", group = "", half_close = false }
 listen "tcp://127.0.0.1:9001"
 listen "unix:fae.sock"
 

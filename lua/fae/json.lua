@@ -7,6 +7,7 @@ local cjson = core.cjson.new()
 cjson.decode_max_depth(64)
 cjson.encode_max_depth(64)
 cjson.encode_sparse_array(true)
+cjson.decode_invalid_numbers(false) -- no NaN, no 0x10: that is not JSON
 
 local M = {}
 

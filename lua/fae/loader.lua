@@ -5,12 +5,12 @@
 --
 -- Three kinds of code, three environments:
 --   runtime  lua/fae/*.lua      the real globals and require "fae.core"
---   servant  servants/*.lua     the sandbox, one table of its own a file, in which globals cannot be made
+--   servant  servants/*.lua     a sandbox of its own a file (lua/fae/sandbox.lua), in which globals cannot be made
 --   helper   servants/a/b.lua   require "a.b"; as a servant
 local core, builtin, bundled, info = ...
 
-local errors = {}
-local loaded, loading = {}, {}
+local errors, told = {}, {}
+local loaded, loading, failed = {}, {}, {}
 local servants, on_load, on_unload, checks = {}, {}, {}, {}
 
 -- ---- files ----
@@ -52,111 +52,60 @@ local function runtime_require(name)
 end
 runtime_env.require = runtime_require
 
--- ---- the sandbox ----
+-- ---- servants and their helpers ----
 
-local function copy(from, leave_out)
-  local to = {}
-  for k, v in pairs(from) do
-    if not leave_out[k] then to[k] = v end
-  end
-  return to
-end
+local sandbox = runtime_require "fae.sandbox"
 
-local function set(words)
-  local s = {}
-  for word in words:gmatch "%S+" do s[word] = true end
-  return s
-end
+-- What require gives to nobody: the parts of the runtime that see the real globals.
+local private = { ["fae.core"] = true, ["fae.loader"] = true, ["fae.sandbox"] = true, ["fae.testing"] = true }
 
-local function fenced(name, instead)
-  return function() error(name .. " is not for servants" .. (instead and ": " .. instead or ""), 2) end
-end
+local servant_require
 
-local sandbox = copy(_G, set [[_G arg dofile loadfile load loadstring module require package newproxy getfenv setfenv
-  collectgarbage debug io os jit ffi print string]])
-sandbox.string = copy(string, set "dump")
-sandbox.table, sandbox.math = copy(table, {}), copy(math, {})
-sandbox.coroutine, sandbox.bit = copy(coroutine, {}), copy(bit, {})
-sandbox.io = copy(io, set "popen")
-sandbox.io.popen = fenced("io.popen", "it would stop the worker")
-sandbox.os = copy(os, set "execute exit setlocale")
-sandbox.os.execute = fenced("os.execute", "it would stop the worker")
-sandbox.os.exit = fenced "os.exit"
-sandbox.debug = { traceback = debug.traceback, getinfo = function(f, what)
-  if type(f) == "number" then f = f + 1 end
-  local i = debug.getinfo(f, what or "nSl")
-  if i then i.func = nil end
-  return i
-end }
-sandbox.jit = { on = jit.on, off = jit.off, version = jit.version, os = jit.os, arch = jit.arch, status = jit.status }
-sandbox.getmetatable = function(v)
-  if type(v) == "string" then return nil end -- the real string table is shared by every generation
-  return getmetatable(v)
-end
-function sandbox.load(source, name, _, env)
-  if type(source) == "function" then
-    local parts = {}
-    for part in source do
-      if part == "" then break end
-      parts[#parts + 1] = part
-    end
-    source = table.concat(parts)
-  end
-  return load(source, name, "t", env or sandbox)
-end
-sandbox.loadstring = function(source, name) return sandbox.load(source, name) end
-function sandbox.collectgarbage(what)
-  if what == "count" then return collectgarbage "count" end
-  error('collectgarbage is not for servants, but for "count": a collection stops every call of the worker', 2)
-end
-function sandbox.print(...)
-  local parts = {}
-  for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-  core.log(1, table.concat(parts, "\t"))
-end
-local standard = set "string table math coroutine io os bit jit"
-sandbox._G = sandbox
-
--- A servant's own environment: it reads the sandbox, and writing a global is an error where it happens.
-local function servant_env(name)
-  return setmetatable({}, {
-    __index = sandbox,
-    __newindex = function(_, key)
-      error(("global %q is written in %s: make it local"):format(tostring(key), name), 2)
-    end,
-    __metatable = "environment",
-  })
-end
-
-function sandbox.require(name)
-  if type(name) ~= "string" then error("require takes a module's name", 2) end
-  if name == "fae" or (name:match "^fae%.[%w_]+$" and name ~= "fae.core" and name ~= "fae.loader") then
-    return runtime_require(name)
-  end
-  if standard[name] then return sandbox[name] end
-  if loaded[name] ~= nil then return loaded[name] end
-  if loading[name] then error(("module %q requires itself"):format(name), 2) end
-  local base = "servants/" .. name:gsub("%.", "/")
-  local path = find(base .. ".lua") and base .. ".lua" or base .. "/init.lua"
+local function run_file(name, path)
   local _, file = find(path)
-  if not file then
-    error(("module %q is neither in %s nor part of fae"):format(name, info.servants_dir), 2)
-  end
   loading[name] = true
-  local value = compile(path, servant_env(file))(name)
+  local ok, value = pcall(function()
+    return compile(path, sandbox.new(file, servant_require))(name)
+  end)
   loading[name] = nil
+  if not ok then
+    if core.loading then failed[name] = value end -- later it may have been a deadline
+    error(value, 0)
+  end
   loaded[name] = value == nil and true or value
   return loaded[name]
+end
+
+-- require in a sandbox, which calls it last (so that level 2 is the servant's line), for what is not standard.
+function servant_require(name)
+  if private[name] then error(("module %q is not for servants"):format(name), 2) end
+  if name == "fae" or name:match "^fae%.[%w_]+$" then return runtime_require(name) end
+  if loaded[name] ~= nil then return loaded[name] end
+  if loading[name] then error(("module %q requires itself"):format(name), 2) end
+  if failed[name] then error(failed[name], 0) end
+  local base = "servants/" .. name:gsub("%.", "/")
+  local path = find(base .. ".lua") and base .. ".lua" or base .. "/init.lua"
+  if not find(path) then
+    error(("module %q is neither in %s nor part of fae"):format(name, info.servants_dir), 2)
+  end
+  return run_file(name, path)
 end
 
 -- ---- what servants declare (lua/fae/servant.lua calls these) ----
 
 core.generation = info.generation
 core.checking = info.checking
+core.loading = true
 core.on_load = function(name, fn) on_load[#on_load + 1] = { name, fn } end
 core.on_unload = function(_, fn) on_unload[#on_unload + 1] = fn end
 core.self_check = function(name, fn) checks[#checks + 1] = { name, fn } end
 core.servants = servants
+
+local function fail(text)
+  text = text:gsub("\n.*", "")
+  if not told[text] then errors[#errors + 1] = text end
+  told[text] = true
+end
 
 local function attempt(what, fn, ...)
   local ok, err = xpcall(fn, function(e)
@@ -164,8 +113,20 @@ local function attempt(what, fn, ...)
     if type(e) == "table" and rawget(e, "message") then return what .. ": " .. tostring(rawget(e, "message")) end
     return what .. ": error object is a " .. type(e)
   end, ...)
-  if not ok then errors[#errors + 1] = (tostring(err):gsub("\n.*", "")) end
+  if not ok then fail(tostring(err)) end
   return ok
+end
+
+local function load_servant(name)
+  local path = "servants/" .. name .. ".lua"
+  local _, file = find(path)
+  local before = #servants
+  if name == "fae" or sandbox.standard[name] or name:find(".", 1, true) then
+    fail(("%s:1: a servant's file cannot be called %s: require would find something else"):format(file, name))
+  elseif loaded[name] == nil then
+    attempt(file, run_file, name, path)
+    if loaded[name] == true and #servants == before then fail(file .. ":1: declares no servant and returns nothing") end
+  end
 end
 
 -- Servants are the files at the top of the folder; on disk they replace built-in ones of the same name.
@@ -181,16 +142,9 @@ for _, files in ipairs { bundled, builtin } do
 end
 table.sort(names)
 for _, name in ipairs(names) do
-  local _, file = find("servants/" .. name .. ".lua")
-  local before = #core.servants
-  attempt(file, function()
-    if loaded[name] == nil then sandbox.require(name) end
-  end)
-  loading[name] = nil
-  if loaded[name] == true and #core.servants == before then
-    errors[#errors + 1] = file .. ":1: declares no servant and returns nothing"
-  end
+  if not failed[name] then load_servant(name) end -- else: required by another, whose error it is
 end
+core.loading = false
 
 for _, hook in ipairs(on_load) do
   core.states[hook[1]] = core.states[hook[1]] or {}
@@ -200,4 +154,7 @@ if info.checking and #errors == 0 then
   for _, check in ipairs(checks) do attempt(check[1] .. ": self_check", check[2]) end
 end
 
-return { servants = servants, on_unload = on_unload, loaded = loaded }, errors
+-- `loaded` is for specs (lua/fae/testing.lua), which see what servants do not.
+local all = { ["fae.core"] = core, ["fae.builtin"] = builtin }
+for name, value in pairs(loaded) do all[name] = value end
+return { servants = servants, on_unload = on_unload, loaded = all }, errors

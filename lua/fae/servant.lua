@@ -7,10 +7,12 @@ local core = require "fae.core"
 local M = {}
 
 local NAME = "^[%a_][%w_]*$"
+local ALIAS = "^[%a_][%w_.]*$"
 local option_types = {
   args = "table", timeout_ms = "number", doc = "string", route = "number", idempotent = "boolean", alias = "string",
 }
 local TIMEOUT_MAX_MS = 600000
+local ARGS_MAX = 200
 
 local function near(word, candidates)
   local best, least = nil, 3
@@ -34,12 +36,20 @@ local function near(word, candidates)
 end
 
 local function check_args(method, args, level)
-  for i, word in ipairs(args) do
+  local n = #args
+  for key in pairs(args) do
+    if type(key) ~= "number" or key < 1 or key > n or key % 1 ~= 0 then
+      error(("%s: args is a list of types, and %s is no place in it"):format(method, tostring(key)), level)
+    end
+  end
+  if n > ARGS_MAX then error(("%s: more than %d args"):format(method, ARGS_MAX), level) end
+  for i = 1, n do
+    local word = args[i]
     if type(word) ~= "string" or not core.arg_type(word) then
       error(("%s: args[%d] is %s, not a type: any int number string boolean table map array, each with ? when optional,"
         .. ' or "..." last'):format(method, i, tostring(word)), level)
     end
-    if word == "..." and i ~= #args then error(method .. ': "..." must be the last of args', level) end
+    if word == "..." and i ~= n then error(method .. ': "..." must be the last of args', level) end
   end
 end
 
@@ -55,24 +65,37 @@ local function check_options(method, options, level)
   end
   if options.args then check_args(method, options.args, level + 1) end
   local ms = options.timeout_ms
-  if ms and (ms < 1 or ms > TIMEOUT_MAX_MS) then
+  if ms and not (ms >= 1 and ms <= TIMEOUT_MAX_MS and ms % 1 == 0) then
     error(("%s: timeout_ms is 1 to %d, not %s"):format(method, TIMEOUT_MAX_MS, ms), level)
   end
   local route = options.route
-  if route and (route < 1 or route % 1 ~= 0 or (options.args and route > #options.args)) then
+  if route and not (route >= 1 and route <= (options.args and #options.args or ARGS_MAX) and route % 1 == 0) then
     error(("%s: route is the number of an argument, from 1"):format(method), level)
+  end
+  if options.alias and not options.alias:match(ALIAS) then
+    error(("%s: alias %q is not a word"):format(method, options.alias), level)
+  end
+end
+
+local function check_servant(name, options, level)
+  if type(name) ~= "string" or not name:match(NAME) then
+    error('a servant\'s name is a word, as in fae.servant "user"', level)
+  end
+  if not core.loading then error(("servant %q: declared while a file loads, not later"):format(name), level) end
+  for _, other in ipairs(core.servants) do
+    if other.name == name then error(("servant %q is declared twice"):format(name), level) end
+  end
+  if options ~= nil and type(options) ~= "table" then error(name .. ": options must be a table", level) end
+  for key, value in pairs(options or {}) do
+    if key ~= "jit" then error(("%s: no option %q%s"):format(name, tostring(key), near(tostring(key), { jit = 1 })), level) end
+    if type(value) ~= "boolean" then error(("%s: jit must be a boolean, not a %s"):format(name, type(value)), level) end
   end
 end
 
 --- fae.servant(name[, options]) -> servant
 -- options.jit = false runs the calling file interpreted, so that the watchdog can stop its loops.
 function M.new(name, options)
-  if type(name) ~= "string" or not name:match(NAME) then
-    error('a servant\'s name is a word, as in fae.servant "user"', 2)
-  end
-  for _, other in ipairs(core.servants) do
-    if other.name == name then error(("servant %q is declared twice"):format(name), 2) end
-  end
+  check_servant(name, options, 3)
   if options and options.jit == false then jit.off(debug.getinfo(2, "f").func, true) end
 
   local entry = { name = name, methods = {} }
@@ -88,6 +111,7 @@ function M.new(name, options)
     if type(opts) ~= "table" then error(full .. ": options must be a table", 2) end
     if type(fn) ~= "function" then error(full .. ": the method itself must be a function", 2) end
     check_options(full, opts, 3)
+    if not core.loading then error(full .. ": declared while a file loads, not later", 2) end
     if not core.register(full, fn, opts) then
       error(#full > 128 and full .. ": the name is longer than 128 bytes" or full .. " is declared twice", 2)
     end
@@ -104,6 +128,7 @@ function M.new(name, options)
   local function hook(where, what)
     return function(fn)
       if type(fn) ~= "function" then error(("%s.%s takes a function"):format(name, what), 2) end
+      if not core.loading then error(("%s.%s: declared while a file loads, not later"):format(name, what), 2) end
       where(name, fn)
     end
   end

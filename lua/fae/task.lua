@@ -2,6 +2,7 @@
 --
 -- fae.sleep, fae.spawn, fae.parallel, fae.timer: what waits and what runs beside a call.
 local core = require "fae.core"
+local failure = require "fae.failure"
 
 local M = {}
 
@@ -13,10 +14,7 @@ M.sleep = core.sleep
 M.spawn = core.spawn
 
 local function run(results, errors, i, fn)
-  local ok, value, err = pcall(fn)
-  if not ok then
-    value, err = nil, type(value) == "table" and value or core.err("INTERNAL", tostring(value))
-  end
+  local value, err = failure.call(fn)
   results[i] = value
   if value == nil and err ~= nil then errors[i] = err end
 end
@@ -25,12 +23,16 @@ end
 -- one's value; errors is nil when none failed, else errors[i] is the i-th one's err. All end with the call.
 function M.parallel(fns)
   if type(fns) ~= "table" then error("fae.parallel takes a table of functions", 2) end
-  local results, errors = {}, {}
-  for i, fn in ipairs(fns) do
-    if type(fn) ~= "function" then error(("fae.parallel: [%d] is a %s, not a function"):format(i, type(fn)), 2) end
-    core.start(run, results, errors, i, fn)
+  for i = 1, #fns do
+    if type(fns[i]) ~= "function" then
+      error(("fae.parallel: [%d] is a %s, not a function"):format(i, type(fns[i])), 2)
+    end
   end
-  local ok, err = core.join()
+  local ok, err = core.join() -- there is nothing to wait for yet, but may one wait here?
+  if not ok then return nil, err end
+  local results, errors = {}, {}
+  for i = 1, #fns do core.start(run, results, errors, i, fns[i]) end
+  ok, err = core.join()
   if not ok then return nil, err end
   return results, next(errors) and errors or nil
 end

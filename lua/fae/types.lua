@@ -10,11 +10,22 @@ local M = {}
 --- fae.null: nil inside arrays and maps, both ways.
 M.null = core.cjson.null
 
---- fae.map(t) -> t, encoded as a map even when empty. Without an argument: a new one.
-function M.map(t) return setmetatable(t or {}, map) end
+-- Tables that came off the wire may be marked already, and marks are protected against setmetatable.
+local function mark(what, t, with)
+  if t == nil then return setmetatable({}, with) end
+  if type(t) ~= "table" then error(("fae.%s takes a table, not a %s"):format(what, type(t)), 3) end
+  if getmetatable(t) == nil then return setmetatable(t, with) end
+  local now = debug.getmetatable(t)
+  if now ~= map and now ~= array then error(("fae.%s: the table has a metatable already"):format(what), 3) end
+  debug.setmetatable(t, with)
+  return t
+end
 
---- fae.array(t) -> t, encoded as an array of #t values even when it has holes.
-function M.array(t) return setmetatable(t or {}, array) end
+--- fae.map(t) -> t, encoded as a map even when empty. Without an argument: a new one.
+function M.map(t) return (mark("map", t, map)) end
+
+--- fae.array(t) -> t, encoded as an array of #t values even when it has holes. Without an argument: a new one.
+function M.array(t) return (mark("array", t, array)) end
 
 --- fae.bin(s): encoded as bin even when s is UTF-8.
 function M.bin(s)
@@ -24,8 +35,8 @@ end
 
 --- fae.ext(type, data): a msgpack extension, type -128 to 127.
 function M.ext(kind, data)
-  if type(kind) ~= "number" or kind < -128 or kind > 127 or type(data) ~= "string" then
-    error("fae.ext takes a number from -128 to 127 and a string", 2)
+  if type(kind) ~= "number" or not (kind >= -128 and kind <= 127) or kind % 1 ~= 0 or type(data) ~= "string" then
+    error("fae.ext takes an integer from -128 to 127 and a string", 2)
   end
   return setmetatable({ type = kind, data = data }, ext)
 end

@@ -63,9 +63,18 @@ def sched_ns(pid):
     return ran, waited
 
 
-def rss_bytes(pid):
-    with open(f"/proc/{pid}/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def rss_bytes(pid, kinds=("RssAnon", "RssFile", "RssShmem")):
+    with open(f"/proc/{pid}/status") as f:
+        rows = dict(line.split(":", 1) for line in f)
+    return sum(int(rows[kind].split()[0]) for kind in kinds) * 1024
+
+
+def title(pid):
+    """What a process calls itself."""
+    with open(f"/proc/{pid}/cmdline") as f:
+        words = f.read().replace("\0", " ").strip()
+    with open(f"/proc/{pid}/comm") as f:
+        return f"{f.read().strip()} ({words[:40]})"
 
 
 class Server:
@@ -168,8 +177,8 @@ class Load:
 
 
 def measure(fae, server, addr, args, seconds, client_cpu):
-    """Load for some seconds. Adds to the generator's figures us: CPU a call of all of the server's processes, worker_us:
-    of the busiest one, crowded: the part of its time which that one waited for its cpu because others had it."""
+    """Load for some seconds. Adds to the generator's figures: us, CPU a call of all of the server's processes;
+    worker_us, of the busiest one; crowded, the part of its time which that one waited for its cpu."""
     before = server.sched()
     figures = Load(fae, addr, ["-d", str(seconds)] + args, client_cpu).wait(seconds + 30)
     after = server.sched()

@@ -181,7 +181,8 @@ class Client:
         """Nothing has come and nobody hung up."""
         self.sock.setblocking(False)
         try:
-            return bool(self.sock.recv(1, socket.MSG_PEEK))
+            self.sock.recv(1, socket.MSG_PEEK)
+            return False
         except BlockingIOError:
             return True
         except OSError:

@@ -112,7 +112,7 @@ def test_byte_by_byte(cut_node, kind):
 def test_all_rows_that_stay_in_one_session(node):
     rows = [row for row in ROWS if row[3] == STAYS and len(row[1]) < 5000]
     data = b"".join(row[1] for row in rows)
-    want = b"".join(pack(m) for row in rows for m in row[2]) + PONG
+    want = b"".join(answers(row) for row in rows) + PONG
     with node.client() as c:
         c.send(data + PING)
         assert c.read_bytes(len(want)) == want
@@ -206,7 +206,7 @@ def test_others_do_not_wait_for_bombs(big_node):
 def test_truncated_anywhere_then_closed(node):
     """1,024 sessions that end inside a message of 1 KB."""
     pid = node.worker_pids()[0]
-    message = pack([0, 1, "sys.echo", ["x" * 1005]])
+    message = pack([0, 1, "sys.echo", ["x" * 1008]])
     assert len(message) == 1024
     fds = n_fds(pid)
     for cut in range(1024):
@@ -222,7 +222,7 @@ def test_truncated_anywhere_then_silent(node):
     """1,024 sessions that stop inside a message: each is told and closed when partial_timeout_ms (1 s) is over, not
     before; what never began stays."""
     pid = node.worker_pids()[0]
-    message = pack([0, 1, "sys.echo", ["x" * 1005]])
+    message = pack([0, 1, "sys.echo", ["x" * 1008]])
     fds, rss = n_fds(pid), memory_kib(pid)
     clients = []
     started = time.monotonic()

@@ -152,6 +152,7 @@ static const struct {
     { "listen { \"unix:a\",\n\n  [\"mode\"] = 1000 }", "c.lua:3: listen: mode must be 00 to 0777, not 1000\n" },
     { "listen { \"unix:a\",\n  half_close = 1 }", "c.lua:2: listen: half_close must be true or false, not 1\n" },
     { "listen { \"tcp://*:1\",\n mode = \"0600\" }", "c.lua:2: listen: mode is for unix sockets, tcp://*:1 is none\n" },
+    { "listen { \"tcp://*:1\",\n group = \"mail\" }", "c.lua:2: listen: group is for unix sockets, tcp://*:1 is none\n" },
     { "listen { \"unix:a\", \"unix:b\" }", "c.lua:1: listen: takes one address; call listen again for the next\n" },
     { "listen { \"unix:a\",\n addr = \"unix:b\" }",
       "c.lua:2: listen: takes one address; call listen again for the next\n" },
@@ -330,7 +331,7 @@ static void reads_listeners(void **state)
     (void)state;
     apply("listen 'tcp://127.0.0.1:0'\nlisten 'tcp://127.0.0.1:0'\n"
           "listen { 'unix:fae.sock', mode = '0600', half_close = true }\nlisten { addr = '*:9001' }\n"
-          "listen { 'unix:/b', mode = 0770 }",
+          "listen { 'unix:/b', mode = 0770, group = 'www-data' }",
           &config);
     assert_int_equal(config.n_listen, 5);
     assert_string_equal(config.listen[0].addr, "tcp://127.0.0.1:0");
@@ -340,7 +341,9 @@ static void reads_listeners(void **state)
     assert_int_equal(config.listen[2].mode, 0600);
     assert_true(config.listen[2].half_close);
     assert_string_equal(config.listen[3].addr, "*:9001");
+    assert_string_equal(config.listen[2].group, "");
     assert_int_equal(config.listen[4].mode, 0770);
+    assert_string_equal(config.listen[4].group, "www-data");
     fae_config_fini(&config);
 }
 

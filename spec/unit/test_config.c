@@ -54,6 +54,7 @@ static void a_listener_has_defaults_but_no_address(void **state)
     assert_string_equal(l.addr, "");
     assert_false(l.half_close);
     assert_int_equal(l.mode, 0660);
+    assert_string_equal(l.group, "");
     assert_int_equal(
         fae_opt_set(fae_opt_find(fae_config_listen_opts, fae_config_n_listen_opts, "addr"), &l, "", why, sizeof why),
         FAE_BAD_CONFIG);

@@ -4,6 +4,7 @@
  */
 #include "unit.h"
 
+#include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -367,6 +368,64 @@ static void a_stale_socket_of_another_user_is_refused(void **state)
     assert_int_equal(access(path_of(&ln), F_OK), 0);
 }
 
+/* Without root: a group we are in, and never one we are not in. */
+static void a_unix_socket_is_given_to_its_group(void **state)
+{
+    struct fae_listener ln = at_path("s");
+    gid_t groups[64];
+    int n = getgroups(64, groups);
+    const struct group *group = getgrgid(n > 0 && groups[0] != getegid() ? groups[0] : geteuid() == 0 ? 1 : getegid());
+    struct stat st;
+
+    (void)state;
+    assert_non_null(group);
+    ln.group = group->gr_name;
+    assert_int_equal(open_it(&ln, 1), FAE_OK);
+    assert_int_equal(stat(path_of(&ln), &st), 0);
+    assert_int_equal(st.st_gid, group->gr_gid);
+    assert_int_equal(st.st_uid, geteuid());
+    assert_int_equal(st.st_mode & 07777, 0660);
+    fae_listener_close(&ln, true);
+}
+
+static void an_unknown_group_is_told(void **state)
+{
+    struct fae_listener ln = at_path("s");
+    unsigned fds = unit_count_fds();
+
+    (void)state;
+    ln.group = "no such group";
+    assert_int_equal(open_it(&ln, 1), FAE_BAD_CONFIG);
+    assert_string_equal(why, sentence(&ln, "there is no group \"no such group\""));
+    assert_int_equal(access(path_of(&ln), F_OK), -1);
+    assert_int_equal(unit_count_fds(), fds);
+}
+
+static int give_away_as_nobody(void *arg)
+{
+    struct fae_listener *ln = arg;
+
+    if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
+        return 99;
+    return open_it(ln, 1) == FAE_SYSTEM &&
+                   strcmp(why, sentence(ln, "cannot give it to group \"root\": Operation not permitted")) == 0 &&
+                   access(path_of(ln), F_OK) != 0
+               ? 0
+               : 1;
+}
+
+static void a_group_one_is_not_in_is_refused(void **state)
+{
+    struct fae_listener ln = at_path("s");
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chmod(dir, 0777), 0);
+    ln.group = "root";
+    assert_int_equal(unit_wait(unit_fork(give_away_as_nobody, &ln)), 0);
+}
+
 static void a_sentence_is_cut_to_its_buffer(void **state)
 {
     struct fae_listener ln = at_path("none/s");
@@ -398,6 +457,9 @@ int main(void)
         WITH_DIR(what_is_no_socket_is_never_removed),
         WITH_DIR(a_missing_folder_is_told),
         WITH_DIR(a_stale_socket_of_another_user_is_refused),
+        WITH_DIR(a_unix_socket_is_given_to_its_group),
+        WITH_DIR(an_unknown_group_is_told),
+        WITH_DIR(a_group_one_is_not_in_is_refused),
         WITH_DIR(a_sentence_is_cut_to_its_buffer),
     };
 

@@ -56,6 +56,8 @@ const struct fae_opt fae_config_listen_opts[] = {
     LISTEN("half_close", BOOL, half_close, "false", 0, 0, NULL,
            "a client that shuts down its sending side still gets its answers"),
     LISTEN("mode", UINT, mode, "0660", 0, 0777, NULL, "permissions of a unix socket's file, in octal"),
+    LISTEN("group", STRING, group, "", 0, 0, NULL,
+           "group that a unix socket's file is given to, such as www-data; \"\" means that of the account"),
 };
 
 const unsigned fae_config_n_listen_opts = sizeof fae_config_listen_opts / sizeof *fae_config_listen_opts;

@@ -19,7 +19,7 @@ static const char lua_head[] =
 
 static const char lua_listen[] =
     "\n-- Where calls are served; once for each address, 16 at most. Other keys and their defaults stand in a table:\n"
-    "-- listen { \"unix:fae.sock\", mode = \"0660\", half_close = false }\n"
+    "-- listen { \"unix:fae.sock\", mode = \"0660\", group = \"\", half_close = false }\n"
     "listen \"tcp://127.0.0.1:9001\"\n"
     "listen \"unix:fae.sock\"\n";
 

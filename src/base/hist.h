@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Latency histogram: four buckets an octave from 128 ns to over a minute, so a percentile is at most 19 % too high.
+ * Latency histogram: four buckets an octave from 128 ns to over a minute, so a percentile is at most 25 % too high.
  * One writer; anyone may read at any time, hence the relaxed atomics.
  */
 #ifndef FAE_BASE_HIST_H

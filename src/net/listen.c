@@ -5,6 +5,7 @@
 #include "net/listen.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
@@ -157,13 +158,42 @@ static enum fae_err clear_path(const struct fae_listener *ln, const char *path, 
     return FAE_OK;
 }
 
+static enum fae_err find_group(const struct fae_listener *ln, gid_t *gid_out, struct why why)
+{
+    const struct group *group;
+
+    *gid_out = (gid_t)-1;
+    if (!ln->group || !*ln->group)
+        return FAE_OK;
+    errno = 0;
+    group = getgrnam(ln->group);
+    if (!group) {
+        say(ln, why, "there is no group \"%s\"%s%s", ln->group, errno ? ": " : "", errno ? strerror(errno) : "");
+        return FAE_BAD_CONFIG;
+    }
+    *gid_out = group->gr_gid;
+    return FAE_OK;
+}
+
+static bool give_group(const struct fae_listener *ln, const char *path, gid_t gid, struct why why)
+{
+    if (gid == (gid_t)-1 || chown(path, (uid_t)-1, gid) == 0)
+        return true;
+    say(ln, why, "cannot give it to group \"%s\": %s", ln->group, strerror(errno));
+    return false;
+}
+
 static enum fae_err open_unix(struct fae_listener *ln, int backlog, struct why why)
 {
     const char *path = ((const struct sockaddr_un *)&ln->addr.sa)->sun_path;
-    enum fae_err err = clear_path(ln, path, why);
+    enum fae_err err;
     mode_t mask;
+    gid_t gid;
     int fd, rc;
 
+    err = find_group(ln, &gid, why);
+    if (!err)
+        err = clear_path(ln, path, why);
     if (err)
         return err;
     fd = new_socket(ln);
@@ -177,10 +207,12 @@ static enum fae_err open_unix(struct fae_listener *ln, int backlog, struct why w
     umask(mask);
     if (rc != 0)
         return refused(ln, why);
-    if (chmod(path, ln->mode) == 0 && listen(fd, backlog) == 0)
-        return FAE_OK;
-    err = refused(ln, why);
-    unlink(path);
+    if (!give_group(ln, path, gid, why))
+        err = FAE_SYSTEM;
+    else if (chmod(path, ln->mode) != 0 || listen(fd, backlog) != 0)
+        err = refused(ln, why);
+    if (err)
+        unlink(path);
     return err;
 }
 

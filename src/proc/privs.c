@@ -5,6 +5,7 @@
 #include "proc/privs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
@@ -53,6 +54,23 @@ enum fae_err fae_privs_account(const char *user, uid_t *uid_out, gid_t *gid_out,
     *uid_out = pw->pw_uid;
     *gid_out = pw->pw_gid;
     return FAE_OK;
+}
+
+bool fae_privs_may_write(const char *user, const char *folder)
+{
+    char why[300];
+    uid_t uid;
+    gid_t gid;
+    bool may;
+
+    if (fae_privs_account(user, &uid, &gid, why, sizeof why))
+        return false;
+    if (uid != geteuid() && (initgroups(user, gid) != 0 || setegid(gid) != 0 || seteuid(uid) != 0))
+        return false;
+    may = faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+    if (geteuid() != getuid() && (seteuid(getuid()) != 0 || setegid(getgid()) != 0))
+        return false;
+    return may;
 }
 
 static enum fae_err become(const char *user, char *why, size_t size)

@@ -5,6 +5,7 @@
 #ifndef FAE_PROC_PRIVS_H
 #define FAE_PROC_PRIVS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -14,6 +15,8 @@
 void fae_privs_limits(void);
 /* The account's ids; BAD_CONFIG with a sentence in why_out. "" is the account we have. */
 enum fae_err fae_privs_account(const char *user, uid_t *uid_out, gid_t *gid_out, char *why_out, size_t why_size);
+/* Could that account make and remove files in the folder? To be asked while there is still a way back. */
+bool fae_privs_may_write(const char *user, const char *folder);
 /* Becomes `user` ("" stays), and gives up every capability and the way to new ones. */
 enum fae_err fae_privs_drop(const char *user, char *why_out, size_t why_size);
 

@@ -51,8 +51,8 @@ static enum fae_err settle(struct fae_rundir *dir, const char *path, uid_t uid, 
                  108 - sizeof "/fae.sock");
         return FAE_SYSTEM;
     }
-    snprintf(dir->path, sizeof dir->path, "%s", real);
-    snprintf(dir->pid_path, sizeof dir->pid_path, "%s/fae.pid", real);
+    snprintf(dir->path, sizeof dir->path, "%.108s", real);
+    snprintf(dir->pid_path, sizeof dir->pid_path, "%s/fae.pid", dir->path);
     return FAE_OK;
 }
 

@@ -134,7 +134,12 @@ static int step_run_dir(struct fae_node *node)
     if (err)
         return complain(EXIT_CONFIG, why);
     err = fae_rundir_open(&node->run, node->config.run_dir, uid, gid, why, sizeof why);
-    return err ? complain(EXIT_FAILURE, why) : 0;
+    if (err)
+        return complain(EXIT_FAILURE, why);
+    if (fae_privs_may_write(node->config.user, node->run.path))
+        return 0;
+    snprintf(why, sizeof why, "run_dir %s: the account \"%s\" cannot write there", node->run.path, node->config.user);
+    return complain(EXIT_CONFIG, why);
 }
 
 /* ---- listeners ---- */
@@ -204,7 +209,7 @@ static int parse_listeners(struct fae_node *node)
         const struct fae_config_listen *from = &node->config.listen[i];
         struct fae_listener *ln = &node->listeners[i];
 
-        *ln = (struct fae_listener){ .half_close = from->half_close, .mode = (mode_t)from->mode };
+        *ln = (struct fae_listener){ .half_close = from->half_close, .mode = (mode_t)from->mode, .group = from->group };
         if (!parse_listen(node, from->addr, &ln->addr, why, sizeof why))
             continue;
         fprintf(stderr, "fae: listen: %s\n", why);
@@ -238,6 +243,8 @@ static void give_socket(struct fae_node *node, const struct fae_listener *ln)
 
     if (geteuid() != 0 || !fae_addr_is_unix(&ln->addr) || fae_privs_account(node->config.user, &uid, &gid, why, sizeof why))
         return;
+    if (ln->group && *ln->group)
+        gid = (gid_t)-1; /* given already */
     if (uid != 0 && chown(((const struct sockaddr_un *)&ln->addr.sa)->sun_path, uid, gid) != 0)
         fprintf(stderr, "fae: %s: cannot give it to \"%s\": %s\n", ln->text, node->config.user, strerror(errno));
 }
@@ -251,9 +258,10 @@ static int step_listen(struct fae_node *node)
         return code;
     for (; node->n_listeners < node->config.n_listen; node->n_listeners++) {
         struct fae_listener *ln = &node->listeners[node->n_listeners];
+        enum fae_err err = open_listener(node, ln, node->n_workers, (int)node->config.backlog, until_ms);
 
-        if (open_listener(node, ln, node->n_workers, (int)node->config.backlog, until_ms))
-            return EXIT_FAILURE;
+        if (err)
+            return err == FAE_BAD_CONFIG ? EXIT_CONFIG : EXIT_FAILURE;
         give_socket(node, ln);
     }
     if (node->has_admin && open_listener(node, &node->admin, 1, ADMIN_BACKLOG, until_ms)) {
@@ -327,12 +335,7 @@ static int step_drop(struct fae_node *node)
 {
     char why[600];
 
-    if (fae_privs_drop(node->config.user, why, sizeof why))
-        return complain(EXIT_CONFIG, why);
-    if (access(node->run.path, W_OK | X_OK) == 0)
-        return 0;
-    snprintf(why, sizeof why, "run_dir %s: this account cannot write there: %s", node->run.path, strerror(errno));
-    return complain(EXIT_CONFIG, why);
+    return fae_privs_drop(node->config.user, why, sizeof why) ? complain(EXIT_CONFIG, why) : 0;
 }
 
 /* ---- the order ---- */

@@ -5,6 +5,7 @@
 #include "rpc/message.h"
 
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "wire/msgpack.h"
 
 static bool is_text(const struct fae_mp_token *t)
@@ -89,16 +90,47 @@ enum fae_message_kind fae_message_parse(const uint8_t *p, struct fae_request *re
     return *why ? FAE_MESSAGE_REFUSE : FAE_MESSAGE_CALL;
 }
 
+/* Appends text that clients can decode: UTF-8 whatever a servant raised, and no longer than an error should be. */
+static void add_text(struct fae_buf *out, const char *text, size_t len)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    size_t end = out->len + FAE_ERROR_TEXT_MAX;
+
+    if (len <= FAE_ERROR_TEXT_MAX && fae_utf8_valid(text, len)) {
+        fae_buf_add(out, text, len);
+        return;
+    }
+    while (len) {
+        unsigned n = fae_utf8_char((const uint8_t *)text, len);
+
+        if (out->len + (n ? n : sizeof replacement - 1) > end)
+            return;
+        if (n)
+            fae_buf_add(out, text, n);
+        else
+            fae_buf_add(out, replacement, sizeof replacement - 1);
+        text += n ? n : 1;
+        len -= n ? n : 1;
+    }
+}
+
+static void put_text(struct fae_buf *out, const char *text, size_t len)
+{
+    struct fae_buf clean = { 0 };
+
+    add_text(&clean, text, len);
+    fae_mp_str(out, (const char *)clean.data, clean.len);
+    fae_buf_fini(&clean);
+}
+
 /* "CODE: text"; never empty, since stock clients take an empty error for none. */
 static void put_error_string(struct fae_buf *out, const struct fae_failure *f)
 {
-    size_t len = f->code_len + 2 + f->text_len;
     struct fae_buf text = { 0 };
 
-    fae_buf_room(&text, len);
-    fae_buf_add(&text, f->code, f->code_len);
+    add_text(&text, f->code, f->code_len);
     fae_buf_add(&text, ": ", 2);
-    fae_buf_add(&text, f->text, f->text_len);
+    add_text(&text, f->text, f->text_len);
     fae_mp_str(out, (const char *)text.data, text.len);
     fae_buf_fini(&text);
 }
@@ -111,15 +143,15 @@ static void put_error(struct fae_buf *out, enum fae_error_form form, const struc
         return;
     case FAE_ERROR_ARRAY:
         fae_mp_array(out, 2);
-        fae_mp_str(out, f->code, f->code_len);
-        fae_mp_str(out, f->text, f->text_len);
+        put_text(out, f->code, f->code_len);
+        put_text(out, f->text, f->text_len);
         return;
     case FAE_ERROR_MAP:
         fae_mp_map(out, 3 + (f->retry_after_ms >= 0) + (f->detail != NULL));
         FAE_MP_TEXT(out, "code");
-        fae_mp_str(out, f->code, f->code_len);
+        put_text(out, f->code, f->code_len);
         FAE_MP_TEXT(out, "message");
-        fae_mp_str(out, f->text, f->text_len);
+        put_text(out, f->text, f->text_len);
         FAE_MP_TEXT(out, "retryable");
         fae_mp_bool(out, f->retryable);
         if (f->retry_after_ms >= 0) {

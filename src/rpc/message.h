@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "rpc/service.h"
 
 /* How a message ended up. */
@@ -28,7 +29,10 @@ enum fae_message_kind fae_message_parse(const uint8_t *bytes, struct fae_request
 /* How a session wants its errors (sys.hello). */
 enum fae_error_form { FAE_ERROR_STRING, FAE_ERROR_MAP, FAE_ERROR_ARRAY };
 
-/* An error as it travels; all borrowed. */
+/* Longer code or text is cut: an error says what went wrong, it does not carry data. */
+#define FAE_ERROR_TEXT_MAX (8 * FAE_KIB)
+
+/* An error as it travels; all borrowed. Bytes that are not UTF-8 go out as U+FFFD. */
 struct fae_failure {
     const char *code; /* UPPER_SNAKE */
     size_t code_len;

@@ -221,10 +221,15 @@ static enum fae_err refuse(lua_State *L, enum fae_err code, const char *text)
     return code;
 }
 
+static bool is_exact_int(double v)
+{
+    return v >= -EXACT_MAX && v <= EXACT_MAX && v == (double)(int64_t)v;
+}
+
 static void put_number(struct fae_buf *out, double v)
 {
     /* -0.0 stays a float, so that it survives. */
-    if (v >= -EXACT_MAX && v <= EXACT_MAX && v == (double)(int64_t)v && !(v == 0 && signbit(v)))
+    if (is_exact_int(v) && !(v == 0 && signbit(v)))
         fae_mp_int(out, (int64_t)v);
     else
         fae_mp_float(out, v);
@@ -279,8 +284,7 @@ static enum fae_err put_cdata(lua_State *L, int idx, struct fae_buf *out)
     return FAE_OK;
 }
 
-/* Which of the marks has this table? FAE_MARK_COUNT: none. */
-static enum fae_mark mark_of(lua_State *L, int idx)
+enum fae_mark fae_codec_mark_of(lua_State *L, int idx)
 {
     enum fae_mark mark = FAE_MARK_COUNT;
 
@@ -298,19 +302,25 @@ static enum fae_mark mark_of(lua_State *L, int idx)
 
 static enum fae_err put_key(lua_State *L, int idx, struct fae_buf *out)
 {
+    static const char wrong[] = "a map key must be a string or an integer";
     const char *text;
     size_t len;
+    double v;
 
-    if (lua_type(L, idx) == LUA_TSTRING) {
+    switch (lua_type(L, idx)) {
+    case LUA_TSTRING:
         text = lua_tolstring(L, idx, &len);
         put_string(out, text, len);
         return FAE_OK;
-    }
-    if (lua_type(L, idx) == LUA_TNUMBER) {
-        put_number(out, lua_tonumber(L, idx));
+    case LUA_TNUMBER:
+        v = lua_tonumber(L, idx);
+        if (!is_exact_int(v))
+            return refuse(L, FAE_BAD_ARGS, wrong);
+        fae_mp_int(out, (int64_t)v);
         return FAE_OK;
+    case LUA_CDATA: return put_cdata(L, idx, out);
+    default: return refuse(L, FAE_BAD_ARGS, wrong);
     }
-    return refuse(L, FAE_BAD_ARGS, "a map key must be a string or a number");
 }
 
 /* The header is written last, since only walking the table tells its size: one byte is kept free for it, and the pairs
@@ -350,7 +360,7 @@ static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned dep
 }
 
 /* All n values by index; holes go out as nil. */
-static enum fae_err put_marked_array(lua_State *L, int idx, uint32_t n, struct put *put, unsigned depth)
+static enum fae_err put_by_index(lua_State *L, int idx, uint32_t n, struct put *put, unsigned depth)
 {
     fae_mp_array(put->out, n);
     for (uint32_t i = 1; i <= n; i++) {
@@ -365,7 +375,27 @@ static enum fae_err put_marked_array(lua_State *L, int idx, uint32_t n, struct p
     return FAE_OK;
 }
 
-/* Writes it as an array as long as the keys come as 1, 2, ... n; turns back and writes a map at the first that does not. */
+/* Are the keys 1 to n, in whatever order they come? */
+static bool is_list(lua_State *L, int idx, uint32_t n)
+{
+    uint32_t seen = 0;
+
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        double key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+
+        lua_pop(L, 1);
+        if (!(key >= 1 && key <= n && key == (double)(uint32_t)key)) {
+            lua_pop(L, 1);
+            return false;
+        }
+        seen++;
+    }
+    return seen == n;
+}
+
+/* Writes it as an array as long as the keys come as 1, 2, ... n, as they do unless the list was filled out of order;
+ * at the first that does not, turns back and looks at all of them. */
 static enum fae_err put_list(lua_State *L, int idx, uint32_t n, struct put *put, unsigned depth)
 {
     size_t at = put->out->len;
@@ -380,7 +410,7 @@ static enum fae_err put_list(lua_State *L, int idx, uint32_t n, struct put *put,
         if (lua_type(L, -2) != LUA_TNUMBER || lua_tonumber(L, -2) != ++seen || seen > n) {
             lua_settop(L, top);
             put->out->len = at;
-            return put_map(L, idx, put, depth);
+            return is_list(L, idx, n) ? put_by_index(L, idx, n, put, depth) : put_map(L, idx, put, depth);
         }
         err = put_value(L, top + 2, put, depth + 1);
         if (err)
@@ -394,7 +424,7 @@ static enum fae_err put_marked(lua_State *L, int idx, enum fae_mark mark, struct
 {
     const char *bytes;
     size_t len;
-    int type;
+    double type;
 
     lua_pushstring(L, mark == FAE_MARK_BIN ? "bytes" : "data");
     lua_rawget(L, idx);
@@ -406,7 +436,9 @@ static enum fae_err put_marked(lua_State *L, int idx, enum fae_mark mark, struct
     } else {
         lua_pushstring(L, "type");
         lua_rawget(L, idx);
-        type = (int)lua_tonumber(L, -1);
+        type = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 1000;
+        if (!(type >= INT8_MIN && type <= INT8_MAX))
+            return refuse(L, FAE_BAD_ARGS, "the type of a fae.ext is -128 to 127");
         lua_pop(L, 1);
         fae_mp_ext(put->out, (int8_t)type, bytes, len);
     }
@@ -422,11 +454,11 @@ static enum fae_err put_table(lua_State *L, int idx, struct put *put, unsigned d
     if (depth >= FAE_DEPTH_MAX)
         return refuse(L, FAE_LIMIT, "tables are nested deeper than 64, or contain themselves");
     luaL_checkstack(L, 8, "nesting");
-    mark = mark_of(L, idx);
+    mark = fae_codec_mark_of(L, idx);
     n = lua_objlen(L, idx);
     switch (mark) {
     case FAE_MARK_MAP: return put_map(L, idx, put, depth);
-    case FAE_MARK_ARRAY: return put_marked_array(L, idx, (uint32_t)n, put, depth);
+    case FAE_MARK_ARRAY: return put_by_index(L, idx, (uint32_t)n, put, depth);
     case FAE_MARK_BIN:
     case FAE_MARK_EXT: return put_marked(L, idx, mark, put);
     case FAE_MARK_COUNT: break;

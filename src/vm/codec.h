@@ -3,8 +3,8 @@
  * msgpack bytes to Lua values and back, in one pass each way, without a tree in between.
  *   decode: str and bin -> string, ints beyond 2^53 -> int64/uint64 cdata, nil inside arrays and maps -> fae.null, an
  *           empty map -> a table marked fae.map, ext -> a table marked fae.ext
- *   encode: integral numbers -> the shortest int, UTF-8 strings -> str, others -> bin, a table with keys 1..n -> array,
- *           an empty table -> array, anything else -> map
+ *   encode: integral numbers up to 2^53 -> the shortest int, UTF-8 strings -> str, others -> bin, a table with keys
+ *           1..n -> array, an empty table -> array, anything else -> map, with keys that are strings or integers
  * Both raise only for lack of memory; call them inside a guard (vm.h).
  */
 #ifndef FAE_VM_CODEC_H
@@ -23,6 +23,9 @@ enum fae_mark { FAE_MARK_MAP, FAE_MARK_ARRAY, FAE_MARK_BIN, FAE_MARK_EXT, FAE_MA
 void fae_codec_open(lua_State *L);
 /* Pushes the metatable of the mark. */
 void fae_codec_mark(lua_State *L, enum fae_mark mark);
+
+/* The mark of the table at idx, FAE_MARK_COUNT when it has none. */
+enum fae_mark fae_codec_mark_of(lua_State *L, int idx);
 
 /* Pushes the value at *p, which a scan has proven, and moves *p behind it. On failure pushes a message in its place
  * (a map key that is neither string nor integer) and returns BAD_MESSAGE. */

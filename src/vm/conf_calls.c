@@ -146,7 +146,8 @@ static unsigned key_line(const struct fae_conf *conf, unsigned line, const char 
     return fae_conf_source_key(&conf->source, line, call, key);
 }
 
-static bool check_listen(struct fae_conf *conf, unsigned nth, bool has_mode)
+/* unix_only: a key that was given and says something about the file of a unix socket, or NULL. */
+static bool check_listen(struct fae_conf *conf, unsigned nth, const char *unix_only)
 {
     const struct fae_config_listen *listen = &conf->config.listen[nth];
     unsigned line = conf->listen_line[nth];
@@ -158,9 +159,9 @@ static bool check_listen(struct fae_conf *conf, unsigned nth, bool has_mode)
         fae_conf_fail(conf, line, "listen: %s", why);
         return false;
     }
-    if (has_mode && !fae_addr_is_unix(&addr))
-        fae_conf_fail(conf, key_line(conf, line, "listen", "mode"), "listen: mode is for unix sockets, %s is none",
-                      listen->addr);
+    if (unix_only && !fae_addr_is_unix(&addr))
+        fae_conf_fail(conf, key_line(conf, line, "listen", unix_only), "listen: %s is for unix sockets, %s is none",
+                      unix_only, listen->addr);
     if (!fae_addr_is_unix(&addr) && fae_addr_port(&addr) == 0)
         return true; /* any port, as often as you like */
     fae_addr_format(&addr, conf->listen_text[nth]);
@@ -218,7 +219,8 @@ static bool push_listen_value(lua_State *L, const struct fae_opt *opt)
 }
 
 /* Takes every option of the table that stands there; false when one does not fit. */
-static bool take_listen_values(lua_State *L, struct fae_conf *conf, unsigned nth, unsigned line, bool *has_mode_out)
+static bool take_listen_values(lua_State *L, struct fae_conf *conf, unsigned nth, unsigned line,
+                               const char **unix_only_out)
 {
     bool good = true;
 
@@ -230,7 +232,8 @@ static bool take_listen_values(lua_State *L, struct fae_conf *conf, unsigned nth
             unsigned at = key_line(conf, line, "listen", opt->name);
 
             good &= take(L, opt, -1, &conf->config.listen[nth], "listen", nth, at);
-            *has_mode_out |= strcmp(opt->name, "mode") == 0;
+            if (strcmp(opt->name, "mode") == 0 || strcmp(opt->name, "group") == 0)
+                *unix_only_out = opt->name;
         } else if (i == 0) {
             fae_conf_fail(conf, line, "listen: an address is missing, as in listen { \"unix:fae.sock\" }");
             good = false;
@@ -244,11 +247,11 @@ static void take_listen(lua_State *L, struct fae_conf *conf, unsigned line)
 {
     unsigned nth = conf->config.n_listen;
     size_t mark = conf->rows.len;
-    bool has_mode = false;
+    const char *unix_only = NULL;
 
     conf->listen_line[nth] = line;
     fae_opt_defaults(fae_config_listen_opts, fae_config_n_listen_opts, &conf->config.listen[nth]);
-    if (take_listen_values(L, conf, nth, line, &has_mode) && check_listen(conf, nth, has_mode))
+    if (take_listen_values(L, conf, nth, line, &unix_only) && check_listen(conf, nth, unix_only))
         conf->config.n_listen++;
     else
         conf->rows.len = mark;

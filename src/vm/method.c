@@ -130,6 +130,17 @@ static bool is_array(lua_State *L, int idx)
     return array;
 }
 
+/* bin and ext are tables to Lua, but neither a map nor an array to anybody else. */
+static bool is_table(lua_State *L, int idx)
+{
+    enum fae_mark mark;
+
+    if (lua_type(L, idx) != LUA_TTABLE)
+        return false;
+    mark = fae_codec_mark_of(L, idx);
+    return mark != FAE_MARK_BIN && mark != FAE_MARK_EXT;
+}
+
 static bool fits(lua_State *L, int idx, enum fae_arg_type want)
 {
     int type = lua_type(L, idx);
@@ -145,9 +156,9 @@ static bool fits(lua_State *L, int idx, enum fae_arg_type want)
     case FAE_ARG_NUMBER: return type == LUA_TNUMBER || fae_codec_is_int64(L, idx);
     case FAE_ARG_STRING: return type == LUA_TSTRING;
     case FAE_ARG_BOOLEAN: return type == LUA_TBOOLEAN;
-    case FAE_ARG_TABLE: return type == LUA_TTABLE;
-    case FAE_ARG_MAP: return type == LUA_TTABLE && (lua_objlen(L, idx) == 0);
-    case FAE_ARG_ARRAY: return type == LUA_TTABLE && is_array(L, idx);
+    case FAE_ARG_TABLE: return is_table(L, idx);
+    case FAE_ARG_MAP: return is_table(L, idx) && lua_objlen(L, idx) == 0;
+    case FAE_ARG_ARRAY: return is_table(L, idx) && is_array(L, idx);
     case FAE_ARG_COUNT: break;
     }
     return false;
@@ -159,6 +170,8 @@ static const char *type_of(lua_State *L, int idx)
 
     if (type == LUA_TNUMBER)
         return fits(L, idx, FAE_ARG_INT) ? "int" : "number";
+    if (type == LUA_TTABLE && !is_table(L, idx))
+        return fae_codec_mark_of(L, idx) == FAE_MARK_BIN ? "bin" : "ext";
     if (type == LUA_TTABLE)
         return is_array(L, idx) ? "array" : "map";
     if (type == LUA_TLIGHTUSERDATA || type == LUA_TNIL)

@@ -242,10 +242,11 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
         if (!err)
             take_context(task, L);
     }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, method->fn_ref);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->call_ref);
-    if (!err)
+    if (!err) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, method->fn_ref);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, vm->call_ref);
         err = push_params(task, L, req, &n);
+    }
     if (!err && !fae_method_check(method, L, top + 3, n))
         err = FAE_BAD_ARGS;
     if (__builtin_expect(err != FAE_OK, 0)) {

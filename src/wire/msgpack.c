@@ -55,8 +55,12 @@ enum fae_err fae_mp_scan(struct fae_mp_scan *scan, const uint8_t *bytes, size_t 
             if (*p == 0xc1)
                 return FAE_BAD_MESSAGE;
             head = 1u + head_bytes[*p - 0xc0];
-            if (left < head)
+            if (left < head) {
+                /* An ext's length stands before its type: it is judged as soon as it is there. */
+                if (*p == 0xc9 && left >= 5 && fae_be32(p + 1) > max)
+                    return FAE_LIMIT;
                 return max - scan->pos < head ? FAE_LIMIT : FAE_MORE;
+            }
             switch (*p) {
             case 0xc4: case 0xc7: case 0xd9: body = p[1]; break;
             case 0xc5: case 0xc8: case 0xda: body = fae_be16(p + 1); break;
