@@ -11,7 +11,7 @@ local function is_err(value) return type(value) == "table" and type(rawget(value
 local function on_raise(value)
   if is_err(value) then return value end
   local text = type(value) == "string" and value or "the error object is a " .. type(value)
-  core.log(3, text, { trace = debug.traceback("", 2) })
+  core.log(3, text, { trace = debug.traceback("", 2):sub(2) })
   return core.err("INTERNAL", text)
 end
 

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
 -- What a servant's file sees as its globals. Every file has tables of its own, so that nobody can change another's
--- string.format; what is here is listed, and what is not listed is not there. The fence is against accidents and against
--- what would stop or outlive the worker; it is no prison for an enemy's code.
+-- string.format; what is here is listed, and what is not listed is not there. The fence is against accidents and
+-- against what would stop or outlive the worker; it is no prison for an enemy's code.
 local core = require "fae.core"
 
 local M = {}

@@ -87,7 +87,9 @@ local function check_servant(name, options, level)
   end
   if options ~= nil and type(options) ~= "table" then error(name .. ": options must be a table", level) end
   for key, value in pairs(options or {}) do
-    if key ~= "jit" then error(("%s: no option %q%s"):format(name, tostring(key), near(tostring(key), { jit = 1 })), level) end
+    if key ~= "jit" then
+      error(("%s: no option %q%s"):format(name, tostring(key), near(tostring(key), { jit = true })), level)
+    end
     if type(value) ~= "boolean" then error(("%s: jit must be a boolean, not a %s"):format(name, type(value)), level) end
   end
 end

@@ -22,8 +22,8 @@ local function fake_methods(core)
   return methods
 end
 
---- testing.load(files[, options]) -> {errors, servants, methods, on_unload, call}. Runs the loader on the runtime and these
--- files as it would on a bundle. errors: as `fae check` lists them; methods: by name, {fn, options, alias};
+--- testing.load(files[, options]) -> {errors, servants, methods, on_unload, call}. Runs the loader on the runtime and
+-- these files as it would on a bundle. errors: as `fae check` lists them; methods: by name, {fn, options, alias};
 -- call(name, ...) -> what the method returns, or raises.
 -- options: checking (as before a reload), states (what on_load gets, by servant), bundled (sys and hello too).
 function M.load(files, options)
@@ -51,6 +51,7 @@ for name, module in pairs(loaded) do
 end
 package.loaded["fae.testing"] = M
 
+-- busted ends by os.exit when all went well, and by error() when something failed.
 local exit = os.exit
 local code
 os.exit = function(how) -- luacheck: ignore 122
@@ -60,7 +61,8 @@ end
 _G.arg = args -- luacheck: ignore 122
 args[0] = "fae test"
 local ok, err = xpcall(function() require "busted.runner" { standalone = false } end, function(e)
-  if type(e) == "table" and e.exit then return e end
+  if e == nil then code = 1 end
+  if e == nil or (type(e) == "table" and e.exit) then return { exit = true } end
   return debug.traceback(tostring(e), 2)
 end)
 os.exit = exit -- luacheck: ignore 122

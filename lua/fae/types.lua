@@ -10,21 +10,21 @@ local M = {}
 --- fae.null: nil inside arrays and maps, both ways.
 M.null = core.cjson.null
 
--- Tables that came off the wire may be marked already, and marks are protected against setmetatable.
+-- Marks are protected against setmetatable, and a table off the wire may have one already.
 local function mark(what, t, with)
   if t == nil then return setmetatable({}, with) end
   if type(t) ~= "table" then error(("fae.%s takes a table, not a %s"):format(what, type(t)), 3) end
   if getmetatable(t) == nil then return setmetatable(t, with) end
   local now = debug.getmetatable(t)
   if now ~= map and now ~= array then error(("fae.%s: the table has a metatable already"):format(what), 3) end
-  debug.setmetatable(t, with)
+  debug.setmetatable(t, with) -- which returns true, not t
   return t
 end
 
 --- fae.map(t) -> t, encoded as a map even when empty. Without an argument: a new one.
 function M.map(t) return (mark("map", t, map)) end
 
---- fae.array(t) -> t, encoded as an array of #t values even when it has holes. Without an argument: a new one.
+--- fae.array(t) -> t, encoded as an array up to its highest index, holes as nil. Without an argument: a new one.
 function M.array(t) return (mark("array", t, array)) end
 
 --- fae.bin(s): encoded as bin even when s is UTF-8.

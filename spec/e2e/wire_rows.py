@@ -194,7 +194,7 @@ ROWS = [
     ("maps nested in values", h("91") + h("8101") * 5000, [LIMIT], CLOSES),
     ("depth 64", nested(64), [echoed(msgpack.unpackb(h("91") * 62 + h("01")))], STAYS),
     ("depth 65", nested(65), [LIMIT], CLOSES),
-    ("as long as may be", exactly(MESSAGE_MAX - 1), [echoed(b"\xff" * (MESSAGE_MAX - 19))], STAYS),
+    ("as long as may be", exactly(MESSAGE_MAX), [echoed(b"\xff" * (MESSAGE_MAX - 18))], STAYS),
     ("one byte too long", exactly(MESSAGE_MAX + 1), [LIMIT], CLOSES),
     # ---- values ----
     ("map key nil", echo_raw(h("81 c0 01")), [key_refused("nil")], STAYS),

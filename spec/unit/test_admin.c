@@ -26,7 +26,8 @@ static void routes_answer(void **state)
 {
     static const char none[] = "{\"error\":\"NOT_FOUND\",\"message\":\"no such path\"}\n";
     static const char no_method[] = "{\"error\":\"BAD_METHOD\",\"message\":\"this path does not take that method\"}\n";
-    static const char *const missing[] = { "", "/", "/nope", "/healthz/", "/healthz/..", "//healthz", "/HEALTHZ", "/readyz%00" };
+    static const char *const missing[] = { "",          "/",        "/nope",     "/healthz/", "/healthz/..",
+                                           "//healthz", "/HEALTHZ", "/readyz%00" };
     static const char *const methods[] = { "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "" };
 
     (void)state;

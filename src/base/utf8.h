@@ -17,17 +17,25 @@ bool fae_utf8_valid_slow(const uint8_t *p, size_t len);
 static inline bool fae_utf8_valid(const void *text, size_t len)
 {
     const uint8_t *p = text;
-    uint64_t w;
+    uint64_t w = 0, last;
+    uint32_t a, b;
 
-    for (; len >= 8; p += 8, len -= 8) {
-        memcpy(&w, p, 8);
-        if (w & 0x8080808080808080u)
-            return fae_utf8_valid_slow(p, len);
+    /* ASCII is proven with loads that overlap at the end; what is not ASCII is looked at again, byte by byte. */
+    if (len >= 8) {
+        for (size_t i = 0; i + 8 <= len; i += 8) {
+            memcpy(&last, p + i, 8);
+            w |= last;
+        }
+        memcpy(&last, p + len - 8, 8);
+        w |= last;
+    } else if (len >= 4) {
+        memcpy(&a, p, 4);
+        memcpy(&b, p + len - 4, 4);
+        w = a | b;
+    } else if (len) {
+        w = p[0] | p[len / 2] | p[len - 1];
     }
-    for (; len; p++, len--)
-        if (*p & 0x80)
-            return fae_utf8_valid_slow(p, len);
-    return true;
+    return !(w & 0x8080808080808080u) || fae_utf8_valid_slow(p, len);
 }
 
 #endif

@@ -3,13 +3,14 @@
  * `fae ctl`: says a line to a running node and prints what it answers. What follows VERB goes along as it is, so that a
  * new verb of the node needs no change here.
  */
+#include "cmd/ctl.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/config.h"
 #include "cmd/cmd.h"
-#include "cmd/ctl.h"
 #include "proc/ctlclient.h"
 
 const char *fae_cmd_run_dir(void)
@@ -26,7 +27,7 @@ int fae_cmd_ask(const char *name, const char *run_dir, const char *line)
     FILE *to = err ? stderr : stdout;
     int code = err ? FAE_EXIT_FAILED : FAE_EXIT_OK;
 
-    fwrite(text.data, 1, text.len, to);
+    fwrite(fae_buf_text(&text), 1, text.len, to);
     if (err)
         fprintf(to, "fae %s: %s: %s\n", name, fae_err_name(err), fae_buf_text(&last));
     else if (last.len)

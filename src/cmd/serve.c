@@ -18,7 +18,8 @@ static const struct {
     { "--workers", "workers" },
 };
 
-static int take_option(const char *name, struct fae_serve_opts *o, const char *flag, const char *option, const char *value)
+static int take_option(const char *name, struct fae_serve_opts *o, const char *flag, const char *option,
+                       const char *value)
 {
     const struct fae_opt *opt = fae_opt_find(fae_config_opts, fae_config_n_opts, option);
     struct fae_config scratch;

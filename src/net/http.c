@@ -31,8 +31,8 @@ static const struct {
     enum evhttp_cmd_type type;
     const char *name;
 } methods[] = {
-    { EVHTTP_REQ_GET, "GET" }, { EVHTTP_REQ_HEAD, "HEAD" },     { EVHTTP_REQ_POST, "POST" },
-    { EVHTTP_REQ_PUT, "PUT" }, { EVHTTP_REQ_DELETE, "DELETE" }, { EVHTTP_REQ_OPTIONS, "OPTIONS" },
+    { EVHTTP_REQ_GET, "GET" },     { EVHTTP_REQ_HEAD, "HEAD" },     { EVHTTP_REQ_POST, "POST" },
+    { EVHTTP_REQ_PUT, "PUT" },     { EVHTTP_REQ_DELETE, "DELETE" }, { EVHTTP_REQ_OPTIONS, "OPTIONS" },
     { EVHTTP_REQ_PATCH, "PATCH" },
 };
 
@@ -40,12 +40,8 @@ static const struct {
     int status;
     const char *reason;
 } reasons[] = {
-    { 200, "OK" },
-    { 400, "Bad Request" },
-    { 403, "Forbidden" },
-    { 404, "Not Found" },
-    { 405, "Method Not Allowed" },
-    { 503, "Service Unavailable" },
+    { 200, "OK" },        { 400, "Bad Request" },        { 403, "Forbidden" },
+    { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 503, "Service Unavailable" },
 };
 
 static const char *method_of(struct evhttp_request *req)
@@ -89,7 +85,9 @@ static void on_request(struct evhttp_request *req, void *arg)
     struct evbuffer *body = evhttp_request_get_input_buffer(req);
     const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
     const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
-    struct fae_http_request request = { .method = method_of(req), .path = path ? path : "", .query = query ? query : "" };
+    struct fae_http_request request = { .method = method_of(req),
+                                        .path = path ? path : "",
+                                        .query = query ? query : "" };
     struct fae_http_answer answer = { .status = 200, .type = "text/plain; charset=utf-8" };
 
     request.body_len = evbuffer_get_length(body);

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-typedef void (*answer_fn)(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer);
+typedef void (*answer_fn)(struct fae_admin *admin, const struct fae_http_request *request,
+                          struct fae_http_answer *answer);
 
 static const char json[] = "application/json";
 

@@ -70,7 +70,8 @@ static void follow_rotation(struct fae_logwriter *w)
     if (!*w->path || now_ms < w->look_ms)
         return;
     w->look_ms = now_ms + LOOK_MS;
-    if (fstat(w->fd, &here) == 0 && stat(w->path, &there) == 0 && here.st_dev == there.st_dev && here.st_ino == there.st_ino)
+    if (fstat(w->fd, &here) == 0 && stat(w->path, &there) == 0 && here.st_dev == there.st_dev &&
+        here.st_ino == there.st_ino)
         return;
     fd = open(w->path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
     if (fd < 0)

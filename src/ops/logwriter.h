@@ -19,10 +19,10 @@ struct fae_logwriter {
     int fd;
     bool owns_fd;
     bool is_socket;
-    const char *path; /* borrowed; "" when it is stderr */
-    struct fae_buf out;  /* whole lines, the first of which may be half written */
-    uint64_t n_told;     /* of the dropped lines */
-    uint64_t look_ms;    /* when to see whether the file was rotated */
+    const char *path;   /* borrowed; "" when it is stderr */
+    struct fae_buf out; /* whole lines, the first of which may be half written */
+    uint64_t n_told;    /* of the dropped lines */
+    uint64_t look_ms;   /* when to see whether the file was rotated */
 };
 
 /* Borrows rings, path and fd. */

@@ -59,7 +59,8 @@ static void __attribute__((noreturn)) run_child(int fd, pid_t parent, fae_checke
 
 /* ---- in the parent ---- */
 
-enum fae_err fae_checker_start(struct fae_checker *c, fae_checker_fn fn, void *arg, void (*forget)(void *), void *forget_arg)
+enum fae_err fae_checker_start(struct fae_checker *c, fae_checker_fn fn, void *arg, void (*forget)(void *),
+                               void *forget_arg)
 {
     pid_t parent = getpid();
     int fds[2], why;

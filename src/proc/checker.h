@@ -31,7 +31,8 @@ struct fae_checker {
 typedef enum fae_err (*fae_checker_fn)(void *arg, struct fae_buf *out);
 
 /* Forks. `forget(arg)`, or NULL, closes in the child what is not its business. SYSTEM and errno. */
-enum fae_err fae_checker_start(struct fae_checker *c, fae_checker_fn fn, void *arg, void (*forget)(void *), void *forget_arg);
+enum fae_err fae_checker_start(struct fae_checker *c, fae_checker_fn fn, void *arg, void (*forget)(void *),
+                               void *forget_arg);
 /* Call when fd is readable. */
 void fae_checker_read(struct fae_checker *c);
 /* Tells that waitpid named this process; false when it is another's. */

@@ -21,6 +21,8 @@
 #include "proc/ops_main.h"
 #include "proc/worker.h"
 
+#define ALONE_MS 400 /* a worker is ready within 100 */
+
 /* ---- in the child ---- */
 
 static void close_fd(int *fd)
@@ -166,19 +168,26 @@ static bool is_wanted(const struct fae_node *node, unsigned slot)
 {
     switch (node->phase) {
     case FAE_NODE_STARTING:
-    case FAE_NODE_SERVING:
-        return true;
-    case FAE_NODE_DRAINING:
-        return slot == node->n_workers; /* someone must write the log */
+    case FAE_NODE_SERVING: return true;
+    case FAE_NODE_DRAINING: return slot == node->n_workers; /* someone must write the log */
     case FAE_NODE_CLOSING:
-    case FAE_NODE_DONE:
-        return false;
+    case FAE_NODE_DONE: return false;
     }
     return false;
 }
 
+/* However often they died: when nobody is left to serve, the longest pause would be an outage. */
+static void hurry_workers(struct fae_node *node, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < node->n_workers; i++)
+        if (node->children[i].respawn_ms > now_ms + ALONE_MS)
+            node->children[i].respawn_ms = now_ms + ALONE_MS;
+}
+
 void fae_children_step(struct fae_node *node, uint64_t now_ms)
 {
+    if (fae_children_n_workers(node) == 0)
+        hurry_workers(node, now_ms);
     for (unsigned i = 0; i < node->n_children; i++) {
         struct fae_child *child = &node->children[i];
 
@@ -202,8 +211,8 @@ static void log_death(struct fae_node *node, unsigned slot, int status, uint64_t
                   WTERMSIG(status), strsignal(WTERMSIG(status)), lived_ms,
                   fae_crash_method(node->shared.slots, node->shared.stats, slot, method));
     else
-        FAE_ERROR("%s (pid %d) ended with exit code %d after %" PRIu64 " ms", name, (int)child->pid, WEXITSTATUS(status),
-                  lived_ms);
+        FAE_ERROR("%s (pid %d) ended with exit code %d after %" PRIu64 " ms", name, (int)child->pid,
+                  WEXITSTATUS(status), lived_ms);
 }
 
 static void bury(struct fae_node *node, unsigned slot, int status)

@@ -100,9 +100,11 @@ void fae_control_close(struct fae_control *c, bool unlink_path)
 /* Text from elsewhere must not pass for the last line. */
 static void add_lines(struct fae_buf *out, const char *text, size_t len)
 {
-    const char *end = text + len;
+    const char *end;
 
-    while (text < end) {
+    if (len == 0)
+        return;
+    for (end = text + len; text < end;) {
         const char *nl = memchr(text, '\n', (size_t)(end - text));
         size_t n = (size_t)((nl ? nl : end) - text);
 
@@ -203,7 +205,8 @@ static void add_slot(struct fae_node *node, unsigned slot, uint64_t now_ms, stru
     uint64_t beat_ms = FAE_STAT_GET(s->heartbeat_ms);
     char name[16];
 
-    fae_buf_printf(out, "%s pid=%" PRIu32 " state=%s generation=%" PRIu32 " incarnation=%" PRIu32 " deaths=%" PRIu32
+    fae_buf_printf(out,
+                   "%s pid=%" PRIu32 " state=%s generation=%" PRIu32 " incarnation=%" PRIu32 " deaths=%" PRIu32
                    " sessions=%" PRIu32 " calls=%" PRIu32 " silent_ms=%" PRIu64 "\n",
                    fae_slot_name(node->shared.slots, slot, name), FAE_STAT_GET(s->pid),
                    state <= FAE_SLOT_DRAINING ? states[state] : "?", FAE_STAT_GET(s->generation),
@@ -221,8 +224,9 @@ static void do_status(struct fae_node *node, struct fae_control_client *client, 
     uint64_t now_ms = fae_now_ms();
 
     (void)arg;
-    fae_buf_printf(&client->out, "node pid=%ld state=%s generation=%" PRIu32 " uptime_s=%" PRIu64 "%s\n", (long)getpid(),
-                   phases[node->phase], node->committed.generation, (now_ms - node->shared.slots->started_ms) / 1000,
+    fae_buf_printf(&client->out, "node pid=%ld state=%s generation=%" PRIu32 " uptime_s=%" PRIu64 "%s\n",
+                   (long)getpid(), phases[node->phase], node->committed.generation,
+                   (now_ms - node->shared.slots->started_ms) / 1000,
                    fae_reload_busy(&node->reload) ? " reloading" : "");
     for (unsigned i = 0; i < node->n_listeners; i++)
         fae_buf_printf(&client->out, "listen %s\n", node->listeners[i].text);
@@ -417,7 +421,8 @@ static void look_at_old(struct fae_node *node, struct fae_control_client *client
     }
 }
 
-void fae_control_reloaded(struct fae_node *node, uint64_t asker, enum fae_err err, uint32_t generation, const struct fae_buf *text)
+void fae_control_reloaded(struct fae_node *node, uint64_t asker, enum fae_err err, uint32_t generation,
+                          const struct fae_buf *text)
 {
     for (unsigned i = 0; i < FAE_CONTROL_CLIENTS; i++) {
         struct fae_control_client *client = &node->control.clients[i];

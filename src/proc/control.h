@@ -29,14 +29,14 @@ struct fae_control_client {
     struct fae_buf out;
     uint64_t last_ms; /* of progress */
     /* What it waits for: */
-    bool queued;            /* for its turn to reload (kind) */
-    bool reloading;         /* its reload runs */
-    bool wants_old_ended;   /* `reload wait` */
-    uint64_t old_until_ms;  /* 0: not waiting for that yet */
-    uint32_t generation;    /* of its reload */
-    int kind;               /* enum fae_reload_kind */
-    bool stays;             /* `stop`: its end of file is the node's end */
-    bool hung_up;           /* sends no more; gone once it has its answer */
+    bool queued;           /* for its turn to reload (kind) */
+    bool reloading;        /* its reload runs */
+    bool wants_old_ended;  /* `reload wait` */
+    uint64_t old_until_ms; /* 0: not waiting for that yet */
+    uint32_t generation;   /* of its reload */
+    int kind;              /* enum fae_reload_kind */
+    bool stays;            /* `stop`: its end of file is the node's end */
+    bool hung_up;          /* sends no more; gone once it has its answer */
 };
 
 struct fae_control {
@@ -60,6 +60,7 @@ void fae_control_serve(struct fae_node *node, const struct pollfd *pfds, unsigne
 void fae_control_step(struct fae_node *node, uint64_t now_ms);
 
 /* A reload ended: lines of text (borrowed, may be NULL) and its code. */
-void fae_control_reloaded(struct fae_node *node, uint64_t asker, enum fae_err err, uint32_t generation, const struct fae_buf *text);
+void fae_control_reloaded(struct fae_node *node, uint64_t asker, enum fae_err err, uint32_t generation,
+                          const struct fae_buf *text);
 
 #endif

@@ -100,7 +100,8 @@ static enum fae_err read_last(const char *line, size_t len, struct fae_buf *last
     return err;
 }
 
-static enum fae_err converse(int fd, const char *line, bool to_the_end, struct fae_buf *text_out, struct fae_buf *last_out)
+static enum fae_err converse(int fd, const char *line, bool to_the_end, struct fae_buf *text_out,
+                             struct fae_buf *last_out)
 {
     struct fae_buf in = { 0 }, rest = { 0 };
     const char *last = NULL;
@@ -124,7 +125,8 @@ static enum fae_err converse(int fd, const char *line, bool to_the_end, struct f
     return err;
 }
 
-static enum fae_err ask(const char *run_dir, const char *line, bool to_the_end, struct fae_buf *text_out, struct fae_buf *last_out)
+static enum fae_err ask(const char *run_dir, const char *line, bool to_the_end, struct fae_buf *text_out,
+                        struct fae_buf *last_out)
 {
     enum fae_err err;
     int fd;

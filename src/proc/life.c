@@ -66,7 +66,8 @@ enum fae_err fae_life_recv(int life, uint64_t *ticket_out, int *fd_out)
         return FAE_CLOSED;
     head = CMSG_FIRSTHDR(&msg);
     /* A descriptor can be missing when this process is out of them: the ticket alone says that one was sent. */
-    if (n != (ssize_t)sizeof ticket || !head || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof(int)))
+    if (n != (ssize_t)sizeof ticket || !head || head->cmsg_type != SCM_RIGHTS ||
+        head->cmsg_len != CMSG_LEN(sizeof(int)))
         return FAE_SYSTEM;
     memcpy(fd_out, CMSG_DATA(head), sizeof *fd_out);
     *ticket_out = ticket;

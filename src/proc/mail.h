@@ -16,16 +16,16 @@
 #include <stdint.h>
 
 enum fae_mail_type {
-    FAE_MAIL_READY = 1,      /* child: I serve */
-    FAE_MAIL_START_FAILED,   /* child: I do not; body tells why */
+    FAE_MAIL_READY = 1,    /* child: I serve */
+    FAE_MAIL_START_FAILED, /* child: I do not; body tells why */
     FAE_MAIL_PREPARE,
     FAE_MAIL_PREPARED,
     FAE_MAIL_PREPARE_FAILED, /* body: "file:line: what" lines, cut to fit */
     FAE_MAIL_SWITCH,
     FAE_MAIL_SWITCHED,
     FAE_MAIL_ABORT,
-    FAE_MAIL_DRAIN,          /* finish what you have, then exit */
-    FAE_MAIL_STOP,           /* exit at once */
+    FAE_MAIL_DRAIN, /* finish what you have, then exit */
+    FAE_MAIL_STOP,  /* exit at once */
 };
 
 static inline uint64_t fae_ticket(uint32_t attempt, uint32_t generation)

@@ -33,8 +33,8 @@ enum fae_node_phase {
 };
 
 struct fae_child {
-    pid_t pid;  /* 0: not running */
-    int life;   /* our end of its life socket; -1 */
+    pid_t pid; /* 0: not running */
+    int life;  /* our end of its life socket; -1 */
     uint64_t started_ms;
     uint64_t respawn_ms; /* when to start it again, while pid is 0 */
     struct fae_backoff backoff;

@@ -14,7 +14,7 @@ struct fae_ops_opts {
     unsigned slot; /* me */
     int life;      /* our end */
     int log_fd;
-    int admin_fd;  /* listens; -1: no admin */
+    int admin_fd; /* listens; -1: no admin */
 };
 
 /* Runs after the fork. Returns the exit code. */

@@ -53,9 +53,11 @@ static uint64_t ticket(const struct fae_reload *r)
 
 static void log_lines(const struct fae_buf *text, const char *what)
 {
-    const char *line = (const char *)text->data, *end = line + text->len;
+    const char *line = (const char *)text->data, *end;
 
-    while (line < end) {
+    if (text->len == 0)
+        return;
+    for (end = line + text->len; line < end;) {
         const char *nl = memchr(line, '\n', (size_t)(end - line));
         const char *stop = nl ? nl : end;
 
@@ -342,8 +344,7 @@ void fae_reload_mail(struct fae_node *node, const struct fae_mail *mail)
     case FAE_MAIL_SWITCH:
     case FAE_MAIL_ABORT:
     case FAE_MAIL_DRAIN:
-    case FAE_MAIL_STOP:
-        return;
+    case FAE_MAIL_STOP: return;
     }
 }
 
@@ -355,7 +356,7 @@ void fae_reload_died(struct fae_node *node, unsigned slot)
         return;
     if (r->state == FAE_RELOAD_PREPARING && r->current == (int)slot) {
         r->current = -1; /* nobody there to tell */
-        give_up_because(node, FAE_BAD_SERVANT, "worker-%u died while it prepared", slot);
+        give_up_because(node, FAE_UNAVAILABLE, "worker-%u died while it prepared", slot);
         return;
     }
     r->prepared[slot] = 0;

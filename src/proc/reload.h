@@ -44,9 +44,9 @@ struct fae_reload {
     uint64_t started_ms, deadline_ms;
     struct fae_checker checker;
     struct fae_stored next;
-    int current; /* the worker that prepares; -1: none */
+    int current;                        /* the worker that prepares; -1: none */
     uint32_t prepared[FAE_WORKERS_MAX]; /* the incarnation that has prepared, or has yet to switch; 0: none */
-    bool hup; /* a SIGHUP waits for its turn */
+    bool hup;                           /* a SIGHUP waits for its turn */
 };
 
 void fae_reload_init(struct fae_reload *r);

@@ -112,7 +112,8 @@ static enum fae_err take_pid_file(struct fae_rundir *dir, uid_t uid, gid_t gid, 
     return FAE_SYSTEM;
 }
 
-enum fae_err fae_rundir_open(struct fae_rundir *dir, const char *path, uid_t uid, gid_t gid, char *why_out, size_t why_size)
+enum fae_err fae_rundir_open(struct fae_rundir *dir, const char *path, uid_t uid, gid_t gid, char *why_out,
+                             size_t why_size)
 {
     enum fae_err err;
 

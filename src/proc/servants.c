@@ -20,8 +20,8 @@
 #include "proc/stored.h"
 #include "vm/vm.h"
 
-#define DEPTH_MAX 8       /* folders inside each other; also ends a loop of links */
-#define FILES_MAX 10000   /* of one folder */
+#define DEPTH_MAX 8     /* folders inside each other; also ends a loop of links */
+#define FILES_MAX 10000 /* of one folder */
 #define PATH_BYTES 512
 
 struct reader {

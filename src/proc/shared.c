@@ -12,10 +12,8 @@
 
 /* Every region is sized by the number of workers. */
 static const struct fae_shm_region regions[] = {
-    { "slots", fae_slots_size, fae_slots_init },
-    { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
-    { "log", fae_log_rings_size, fae_log_rings_init },
-    { "stats", fae_stats_size, fae_stats_init },
+    { "slots", fae_slots_size, fae_slots_init },       { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
+    { "log", fae_log_rings_size, fae_log_rings_init }, { "stats", fae_stats_size, fae_stats_init },
     { "turns", fae_turns_size, fae_turns_init },
 };
 

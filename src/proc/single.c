@@ -61,7 +61,7 @@ static void reload(struct single *s)
     if (!err) {
         FAE_INFO("reload: generation %" PRIu32 " serves", generation);
     } else {
-        fwrite(c.out.data, 1, c.out.len, stderr);
+        fwrite(fae_buf_text(&c.out), 1, c.out.len, stderr);
         FAE_WARN("reload: %s; generation %" PRIu32 " still serves", fae_err_name(err), s->node->committed.generation);
         close(job.fd);
     }
@@ -121,7 +121,7 @@ static enum fae_err start(struct single *s)
         if (err)
             fae_buf_printf(&why, "fae: cannot watch signals: %s\n", strerror(errno));
     }
-    fwrite(why.data, 1, why.len, stderr);
+    fwrite(fae_buf_text(&why), 1, why.len, stderr);
     fae_buf_fini(&why);
     return err;
 }

@@ -77,8 +77,7 @@ static bool is_return_address(uintptr_t word)
     return false;
 }
 
-__attribute__((no_sanitize("address")))
-size_t fae_stackscan(uintptr_t stack_pointer, uintptr_t *frames_out, size_t n)
+__attribute__((no_sanitize("address"))) size_t fae_stackscan(uintptr_t stack_pointer, uintptr_t *frames_out, size_t n)
 {
     uintptr_t at = (stack_pointer + sizeof at - 1) & ~(sizeof at - 1), end = known.stack_high;
     size_t found = 0;

@@ -59,7 +59,7 @@ static int read_file(struct fae_node *node)
     if (!path)
         return 0;
     if (fae_checker_run(&c, path, eval_job, (void *)path, NULL, NULL)) {
-        fwrite(c.out.data, 1, c.out.len, stderr);
+        fwrite(fae_buf_text(&c.out), 1, c.out.len, stderr);
         code = EXIT_CONFIG;
     } else if (fae_config_apply(&node->config, c.out.data, c.out.len, why, sizeof why)) {
         fprintf(stderr, "%s: %s\n", path, why);
@@ -161,7 +161,8 @@ static void default_listeners(struct fae_node *node)
 }
 
 /* A relative path of a unix socket starts in the run folder. */
-static enum fae_err parse_listen(const struct fae_node *node, const char *text, struct fae_addr *addr_out, char *why, size_t size)
+static enum fae_err parse_listen(const struct fae_node *node, const char *text, struct fae_addr *addr_out, char *why,
+                                 size_t size)
 {
     char whole[2 * FAE_OPT_TEXT];
 
@@ -219,7 +220,8 @@ static int parse_listeners(struct fae_node *node)
 }
 
 /* After a node that was killed, its children may hold the address for another second. */
-static enum fae_err open_listener(struct fae_node *node, struct fae_listener *ln, unsigned n_fds, int backlog, uint64_t until_ms)
+static enum fae_err open_listener(struct fae_node *node, struct fae_listener *ln, unsigned n_fds, int backlog,
+                                  uint64_t until_ms)
 {
     char why[512];
     enum fae_err err;
@@ -241,7 +243,8 @@ static void give_socket(struct fae_node *node, const struct fae_listener *ln)
     gid_t gid;
     char why[256];
 
-    if (geteuid() != 0 || !fae_addr_is_unix(&ln->addr) || fae_privs_account(node->config.user, &uid, &gid, why, sizeof why))
+    if (geteuid() != 0 || !fae_addr_is_unix(&ln->addr) ||
+        fae_privs_account(node->config.user, &uid, &gid, why, sizeof why))
         return;
     if (ln->group && *ln->group)
         gid = (gid_t)-1; /* given already */
@@ -320,7 +323,7 @@ static int step_servants(struct fae_node *node)
         return complain(EXIT_FAILURE, "cannot make a memfd for the servants");
     err = fae_checker_run(&c, "servants", fae_servants_job, &job, NULL, NULL);
     if (err)
-        fwrite(c.out.data, 1, c.out.len, stderr);
+        fwrite(fae_buf_text(&c.out), 1, c.out.len, stderr);
     fae_checker_fini(&c);
     node->committed = (struct fae_stored){ .fd = job.fd, .generation = 1 };
     if (err)

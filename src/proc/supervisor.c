@@ -133,11 +133,8 @@ static void step_starting(struct fae_node *node, uint64_t now_ms)
 static void step_phase(struct fae_node *node, uint64_t now_ms)
 {
     switch (node->phase) {
-    case FAE_NODE_STARTING:
-        step_starting(node, now_ms);
-        break;
-    case FAE_NODE_SERVING:
-        return;
+    case FAE_NODE_STARTING: step_starting(node, now_ms); break;
+    case FAE_NODE_SERVING: return;
     case FAE_NODE_DRAINING:
         if (fae_children_n_workers(node) == 0)
             begin_closing(node);
@@ -150,8 +147,7 @@ static void step_phase(struct fae_node *node, uint64_t now_ms)
         else if (now_ms >= node->phase_until_ms)
             kill_all(node, node->n_workers, node->n_children);
         break;
-    case FAE_NODE_DONE:
-        break;
+    case FAE_NODE_DONE: break;
     }
     if (now_ms < node->phase_until_ms)
         fae_node_wake_at(node, node->phase_until_ms);
@@ -166,12 +162,8 @@ static void read_signals(struct fae_node *node)
     while (read(node->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
         switch (info.ssi_signo) {
         case SIGTERM:
-        case SIGINT:
-            fae_supervisor_stop(node, node->phase >= FAE_NODE_DRAINING);
-            break;
-        case SIGHUP:
-            node->reload.hup = true;
-            break;
+        case SIGINT: fae_supervisor_stop(node, node->phase >= FAE_NODE_DRAINING); break;
+        case SIGHUP: node->reload.hup = true; break;
         }
     /* Several deaths make one SIGCHLD. */
     fae_children_reap(node);

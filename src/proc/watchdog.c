@@ -19,19 +19,16 @@
 
 #define ROUND_MS 100
 #define LATE_MS 500
-#define TRUST_MS 1000  /* after a pause: time for everyone to stamp */
+#define TRUST_MS 1000 /* after a pause: time for everyone to stamp */
 #define STARTING_MS 10000
 
 enum fae_watch_verdict fae_watch_judge(const struct fae_watch_case *c)
 {
     switch ((enum fae_slot_state)c->state) {
-    case FAE_SLOT_DEAD:
-        return FAE_WATCH_WELL;
-    case FAE_SLOT_STARTING:
-        return c->age_ms >= STARTING_MS ? FAE_WATCH_KILL : FAE_WATCH_WELL;
+    case FAE_SLOT_DEAD: return FAE_WATCH_WELL;
+    case FAE_SLOT_STARTING: return c->age_ms >= STARTING_MS ? FAE_WATCH_KILL : FAE_WATCH_WELL;
     case FAE_SLOT_READY:
-    case FAE_SLOT_DRAINING:
-        break;
+    case FAE_SLOT_DRAINING: break;
     }
     if (c->silent_ms >= c->kill_ms)
         return FAE_WATCH_KILL;
@@ -63,12 +60,12 @@ static void look_at(struct fae_node *node, unsigned slot, uint64_t now_ms)
     if (!node->config.watchdog || child->by_watchdog)
         return;
     switch (fae_watch_judge(&c)) {
-    case FAE_WATCH_WELL:
-        return;
+    case FAE_WATCH_WELL: return;
     case FAE_WATCH_WARN:
         child->warned = true;
-        FAE_WARN("%s is silent for %" PRIu64 " ms in %s: interrupting it", fae_slot_name(node->shared.slots, slot, name),
-                 c.silent_ms, fae_crash_method(node->shared.slots, node->shared.stats, slot, method));
+        FAE_WARN("%s is silent for %" PRIu64 " ms in %s: interrupting it",
+                 fae_slot_name(node->shared.slots, slot, name), c.silent_ms,
+                 fae_crash_method(node->shared.slots, node->shared.stats, slot, method));
         nudge(child);
         return;
     case FAE_WATCH_KILL:
@@ -90,7 +87,8 @@ void fae_watchdog_step(struct fae_node *node, uint64_t now_ms)
             if (node->children[i].pid)
                 look_at(node, i, now_ms);
     if (late)
-        FAE_WARN("the supervisor was paused for %" PRIu64 " ms: not judging the silence of others", now_ms - node->watch_ms);
+        FAE_WARN("the supervisor was paused for %" PRIu64 " ms: not judging the silence of others",
+                 now_ms - node->watch_ms);
     if (now_ms >= node->watch_ms)
         node->watch_ms = now_ms + (late ? TRUST_MS : ROUND_MS);
     fae_node_wake_at(node, node->watch_ms);

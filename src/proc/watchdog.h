@@ -19,8 +19,8 @@ enum fae_watch_verdict {
 struct fae_watch_case {
     unsigned state; /* enum fae_slot_state */
     bool warned;
-    uint64_t silent_ms;   /* since its last heartbeat */
-    uint64_t age_ms;      /* since its fork */
+    uint64_t silent_ms; /* since its last heartbeat */
+    uint64_t age_ms;    /* since its fork */
     uint64_t warn_ms, kill_ms;
 };
 

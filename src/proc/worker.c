@@ -33,7 +33,8 @@ struct worker {
 
 static void tell(struct worker *w, uint32_t type, uint64_t arg, const char *text, size_t len)
 {
-    enum fae_err err = fae_mail_send(w->mail, w->supervisor, type, arg, text, len < FAE_MAIL_BODY_MAX ? len : FAE_MAIL_BODY_MAX);
+    enum fae_err err =
+        fae_mail_send(w->mail, w->supervisor, type, arg, text, len < FAE_MAIL_BODY_MAX ? len : FAE_MAIL_BODY_MAX);
 
     if (err)
         FAE_ERROR("mail to the supervisor: %s", fae_err_text(err));

@@ -9,8 +9,8 @@
 
 struct fae_worker_opts {
     struct fae_serving_opts serving;
-    int life;        /* our end */
-    int bundle_fd;   /* committed; taken */
+    int life;      /* our end */
+    int bundle_fd; /* committed; taken */
     uint32_t generation;
 };
 

@@ -316,6 +316,8 @@ void fae_session_run(struct fae_session *s)
 
     join_input(s);
     run_input(s);
+    if (!(s->watching & FAE_READABLE))
+        make_dirty(s); /* for its watch: what waited is run, and nothing of it may have had an answer */
     if (!s->eof || s->closing || s->turn_len)
         return;
     if (s->partial)

@@ -31,6 +31,7 @@ static int l_encode(lua_State *L)
 
     luaL_checkany(L, 1);
     lua_settop(L, 1);
+    luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
     buf = fae_push_buf(L);
     err = fae_codec_put(L, 1, buf, max);
     if (err)
@@ -49,6 +50,7 @@ static int l_decode(lua_State *L)
     struct fae_mp_scan scan;
     enum fae_err err;
 
+    luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
     fae_mp_scan_init(&scan);
     err = fae_mp_scan(&scan, p, len, max);
     if (err == FAE_MORE)

@@ -119,6 +119,24 @@ static enum fae_err bad_key(lua_State *L, enum fae_mp_type type)
     return FAE_BAD_MESSAGE;
 }
 
+static enum fae_err push_key(lua_State *L, const uint8_t **p)
+{
+    struct fae_mp_token key;
+
+    fae_mp_read(*p, &key);
+    if (key.type == FAE_MP_STR || key.type == FAE_MP_BIN || key.type == FAE_MP_INT || key.type == FAE_MP_UINT)
+        return fae_codec_push(L, p);
+    return bad_key(L, key.type);
+}
+
+static void push_fixstr(lua_State *L, const uint8_t **p)
+{
+    size_t len = **p & 0x1f;
+
+    lua_pushlstring(L, (const char *)*p + 1, len);
+    *p += 1 + len;
+}
+
 static enum fae_err push_map(lua_State *L, const uint8_t **p, uint32_t n)
 {
     lua_createtable(L, 0, (int)n);
@@ -127,17 +145,12 @@ static enum fae_err push_map(lua_State *L, const uint8_t **p, uint32_t n)
         lua_setmetatable(L, -2);
     }
     for (uint32_t i = 0; i < n; i++) {
-        struct fae_mp_token key;
-        enum fae_err err;
+        enum fae_err err = FAE_OK;
 
-        if ((**p & 0xe0) == 0xa0) /* most keys are short strings */
-            key.type = FAE_MP_STR;
+        if ((**p & 0xe0) == 0xa0) /* as most keys are */
+            push_fixstr(L, p);
         else
-            fae_mp_read(*p, &key);
-        if (key.type == FAE_MP_STR || key.type == FAE_MP_BIN || key.type == FAE_MP_INT || key.type == FAE_MP_UINT)
-            err = fae_codec_push(L, p);
-        else
-            err = bad_key(L, key.type);
+            err = push_key(L, p);
         if (!err) {
             err = fae_codec_push(L, p);
             if (err)
@@ -152,22 +165,10 @@ static enum fae_err push_map(lua_State *L, const uint8_t **p, uint32_t n)
     return FAE_OK;
 }
 
-enum fae_err fae_codec_push(lua_State *L, const uint8_t **p)
+static enum fae_err push_rare(lua_State *L, const uint8_t **p)
 {
     struct fae_mp_token t;
-    uint8_t first = **p;
 
-    /* Most values are short strings and small numbers. */
-    if ((first & 0xe0) == 0xa0) {
-        lua_pushlstring(L, (const char *)*p + 1, first & 0x1f);
-        *p += 1 + (first & 0x1f);
-        return FAE_OK;
-    }
-    if (first < 0x80) {
-        lua_pushinteger(L, first);
-        *p += 1;
-        return FAE_OK;
-    }
     *p = fae_mp_read(*p, &t);
     switch (t.type) {
     case FAE_MP_NIL:
@@ -195,15 +196,34 @@ enum fae_err fae_codec_push(lua_State *L, const uint8_t **p)
     case FAE_MP_BIN:
         lua_pushlstring(L, (const char *)t.bytes, t.len);
         return FAE_OK;
-    case FAE_MP_ARRAY:
-        return luaL_checkstack(L, 8, "nesting"), push_array(L, p, t.len);
-    case FAE_MP_MAP:
-        return luaL_checkstack(L, 8, "nesting"), push_map(L, p, t.len);
+    case FAE_MP_ARRAY: return push_array(L, p, t.len);
+    case FAE_MP_MAP: return push_map(L, p, t.len);
     case FAE_MP_EXT:
         push_ext(L, &t);
         return FAE_OK;
     }
     return FAE_BAD_MESSAGE;
+}
+
+enum fae_err fae_codec_push(lua_State *L, const uint8_t **p)
+{
+    uint8_t first = **p;
+
+    /* What most values are needs no token. */
+    if ((first & 0xe0) == 0xa0) {
+        push_fixstr(L, p);
+        return FAE_OK;
+    }
+    if (first < 0x80) {
+        lua_pushinteger(L, first);
+        *p += 1;
+        return FAE_OK;
+    }
+    if (first < 0x90) {
+        *p += 1;
+        return push_map(L, p, first & 0x0f);
+    }
+    return push_rare(L, p);
 }
 
 /* ---- Lua to bytes ---- */
@@ -325,7 +345,7 @@ static enum fae_err put_key(lua_State *L, int idx, struct fae_buf *out)
 
 /* The header is written last, since only walking the table tells its size: one byte is kept free for it, and the pairs
  * are moved when they are more than 15. */
-static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned depth)
+static enum fae_err put_pairs(lua_State *L, int idx, struct put *put, unsigned depth, uint8_t empty)
 {
     struct fae_buf *out = put->out;
     size_t at = out->len, body;
@@ -347,7 +367,7 @@ static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned dep
         n++;
     }
     if (n < 16) {
-        out->data[at] = (uint8_t)(0x80 | n);
+        out->data[at] = n ? (uint8_t)(0x80 | n) : empty;
         return FAE_OK;
     }
     fae_mp_map(&head, n);
@@ -357,6 +377,11 @@ static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned dep
     out->len += head.len - 1;
     fae_buf_fini(&head);
     return FAE_OK;
+}
+
+static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned depth)
+{
+    return put_pairs(L, idx, put, depth, 0x80);
 }
 
 /* All n values by index; holes go out as nil. */
@@ -373,6 +398,22 @@ static enum fae_err put_by_index(lua_State *L, int idx, uint32_t n, struct put *
         lua_pop(L, 1);
     }
     return FAE_OK;
+}
+
+/* The highest index. lua_objlen may stop at any hole. */
+static uint32_t last_index(lua_State *L, int idx)
+{
+    double last = 0;
+
+    lua_pushnil(L);
+    while (lua_next(L, idx)) {
+        double key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+
+        if (key > last && key <= UINT32_MAX && key == (double)(uint32_t)key)
+            last = key;
+        lua_pop(L, 1);
+    }
+    return (uint32_t)last;
 }
 
 /* Are the keys 1 to n, in whatever order they come? */
@@ -453,25 +494,18 @@ static enum fae_err put_table(lua_State *L, int idx, struct put *put, unsigned d
 
     if (depth >= FAE_DEPTH_MAX)
         return refuse(L, FAE_LIMIT, "tables are nested deeper than 64, or contain themselves");
-    luaL_checkstack(L, 8, "nesting");
     mark = fae_codec_mark_of(L, idx);
     n = lua_objlen(L, idx);
     switch (mark) {
     case FAE_MARK_MAP: return put_map(L, idx, put, depth);
-    case FAE_MARK_ARRAY: return put_by_index(L, idx, (uint32_t)n, put, depth);
+    case FAE_MARK_ARRAY: return put_by_index(L, idx, last_index(L, idx), put, depth);
     case FAE_MARK_BIN:
     case FAE_MARK_EXT: return put_marked(L, idx, mark, put);
     case FAE_MARK_COUNT: break;
     }
     if (n)
         return put_list(L, idx, (uint32_t)n, put, depth);
-    lua_pushnil(L);
-    if (!lua_next(L, idx)) {
-        fae_mp_array(put->out, 0);
-        return FAE_OK;
-    }
-    lua_pop(L, 2);
-    return put_map(L, idx, put, depth);
+    return put_pairs(L, idx, put, depth, 0x90); /* a table without anything in it passes for an array */
 }
 
 static enum fae_err put_value(lua_State *L, int idx, struct put *put, unsigned depth)

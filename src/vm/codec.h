@@ -5,7 +5,7 @@
  *           empty map -> a table marked fae.map, ext -> a table marked fae.ext
  *   encode: integral numbers up to 2^53 -> the shortest int, UTF-8 strings -> str, others -> bin, a table with keys
  *           1..n -> array, an empty table -> array, anything else -> map, with keys that are strings or integers
- * Both raise only for lack of memory; call them inside a guard (vm.h).
+ * Both raise only for lack of memory: call them inside a guard (vm.h), with FAE_CODEC_STACK free places on the stack.
  */
 #ifndef FAE_VM_CODEC_H
 #define FAE_VM_CODEC_H
@@ -15,6 +15,9 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/limits.h"
+
+#define FAE_CODEC_STACK (FAE_DEPTH_MAX * 4 + 16)
 
 /* Marks of tables; each is a metatable kept in the registry under this key. */
 enum fae_mark { FAE_MARK_MAP, FAE_MARK_ARRAY, FAE_MARK_BIN, FAE_MARK_EXT, FAE_MARK_COUNT };

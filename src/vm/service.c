@@ -116,9 +116,14 @@ static void answer_value(struct fae_task *task, lua_State *L, int idx)
     answered(task, err != FAE_OK);
 }
 
-static bool is_plain(int type)
+/* The commonest answer of all. */
+static void answer_nil(struct fae_task *task)
 {
-    return type == LUA_TNIL || type == LUA_TNUMBER || type == LUA_TBOOLEAN || type == LUA_TNONE;
+    struct fae_buf *out = fae_session_out(task->session);
+
+    fae_message_result(out, task->msgid);
+    fae_mp_nil(out);
+    answered(task, false);
 }
 
 void fae_call_answer(struct fae_task *task)
@@ -127,20 +132,29 @@ void fae_call_answer(struct fae_task *task)
 
     if (!wants_answer(task))
         return;
-    if (is_plain(lua_type(T, 1))) {
-        if (lua_type(T, 1) == LUA_TNIL && lua_gettop(T) >= 2 && !lua_isnil(T, 2)) {
-            lua_settop(T, 2);
-            lua_xmove(T, L, 1);
-            answer_err(task, FAE_INTERNAL);
-        } else {
-            answer_value(task, T, 1); /* needs no memory of Lua's */
-        }
+    switch (lua_type(T, 1)) {
+    case LUA_TNONE:
+        answer_nil(task);
         return;
+    case LUA_TNIL:
+        if (lua_isnoneornil(T, 2)) {
+            answer_nil(task);
+            return;
+        }
+        lua_settop(T, 2);
+        lua_xmove(T, L, 1);
+        answer_err(task, FAE_INTERNAL);
+        return;
+    case LUA_TNUMBER:
+    case LUA_TBOOLEAN:
+        answer_value(task, T, 1); /* needs no memory of Lua's */
+        return;
+    default:
+        lua_settop(T, 1);
+        lua_xmove(T, L, 1);
+        answer_value(task, L, lua_gettop(L));
+        lua_pop(L, 1);
     }
-    lua_settop(T, 1);
-    lua_xmove(T, L, 1);
-    answer_value(task, L, lua_gettop(L));
-    lua_pop(L, 1);
 }
 
 void fae_call_answer_raised(struct fae_task *task, int status)
@@ -176,8 +190,8 @@ static void unknown_method(struct fae_vm *vm, struct fae_session *session, const
     fae_buf_fini(&name);
 }
 
-/* The context map is at the top of L: keeps it for the call, and takes the deadline from it. */
-static void take_context(struct fae_task *task, lua_State *L)
+/* The deadline that the context map at the top of L asks for: it may come sooner than the method's, never later. */
+static void shorten_deadline(struct fae_task *task, lua_State *L)
 {
     uint64_t now = task->vm->o.loop->now_ms;
 
@@ -188,6 +202,12 @@ static void take_context(struct fae_task *task, lua_State *L)
             task->deadline_ms = now + (uint64_t)ms;
     }
     lua_pop(L, 1);
+}
+
+/* The context map is at the top of L: keeps it for the call. */
+static void take_context(struct fae_task *task, lua_State *L)
+{
+    shorten_deadline(task, L);
     task->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
@@ -207,7 +227,8 @@ static enum fae_err push_params(struct fae_task *task, lua_State *L, const struc
         take_context(task, L);
         first = 1;
     }
-    luaL_checkstack(L, (int)array.len + 8, "params");
+    if (array.len > 8)
+        luaL_checkstack(L, (int)array.len + FAE_CODEC_STACK, "params");
     for (uint32_t i = first; i < array.len; i++) {
         if (*p == 0xc0) {
             p++;
@@ -225,9 +246,13 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
 {
     lua_State *L = vm->L;
     int top = lua_gettop(L), n = 0;
-    struct fae_task *task = fae_task_new(vm, L, vm->live);
+    struct fae_task *task;
     enum fae_err err = FAE_OK;
 
+    vm->start_session = session; /* until there is a task to be at risk */
+    vm->start_request = req;
+    task = fae_task_new(vm, L, vm->live);
+    vm->start_session = NULL;
     task->method = method;
     task->session = session;
     task->msgid = req->msgid;
@@ -241,6 +266,10 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
         err = fae_codec_push(L, &p);
         if (!err)
             take_context(task, L);
+    } else if (__builtin_expect(session->service_ref != 0, 0)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, session->service_ref);
+        shorten_deadline(task, L);
+        lua_pop(L, 1);
     }
     if (!err) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, method->fn_ref);

@@ -73,8 +73,6 @@ static void link_task(struct fae_task *task)
 
 static void unlink_task(struct fae_task *task)
 {
-    if (!task->linked)
-        return;
     task->linked = false;
     task->gen->n_tasks--;
     fae_list_del(&task->gen_node);
@@ -96,10 +94,12 @@ static void release(struct fae_task *task)
 {
     struct fae_vm *vm = task->vm;
 
-    unlink_task(task);
+    if (task->linked)
+        unlink_task(task);
     if (task->context_ref != LUA_NOREF)
         luaL_unref(vm->L, LUA_REGISTRYINDEX, task->context_ref);
-    fae_list_del(&task->run_node);
+    if (task->queued)
+        fae_list_del(&task->run_node);
     task->session = NULL;
     task->next_free = vm->free_tasks;
     vm->free_tasks = task;
@@ -134,7 +134,7 @@ static void leave_parent(struct fae_task *task)
 
     fae_list_del(&task->child_node);
     task->parent = NULL;
-    if (!parent || !parent->joining || !fae_list_empty(&parent->children))
+    if (!parent->joining || !fae_list_empty(&parent->children))
         return;
     parent->joining = parent->parked = false;
     parent->cancel = NULL;
@@ -211,7 +211,8 @@ static void finish(struct fae_task *task, int status)
     vm->at_risk = NULL;
     if (!fae_list_empty(&task->children))
         doom_children(task, FAE_CANCELLED);
-    leave_parent(task);
+    if (task->parent)
+        leave_parent(task);
     release(task);
 }
 
@@ -220,7 +221,8 @@ void fae_task_fail(struct fae_task *task, enum fae_err code, const char *text)
     if (task->method)
         fae_call_answer_code(task, code, text);
     doom_children(task, FAE_CANCELLED);
-    leave_parent(task);
+    if (task->parent)
+        leave_parent(task);
     fae_task_discard(task);
 }
 

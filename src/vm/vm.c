@@ -171,7 +171,7 @@ static int guarded(lua_State *L)
 {
     struct guarded *g = lua_touserdata(L, 1);
 
-    luaL_checkstack(L, 64, "guard");
+    luaL_checkstack(L, FAE_CODEC_STACK + 64, "guard");
     g->fn(g->arg);
     return 0;
 }
@@ -189,6 +189,9 @@ static void cut(struct fae_vm *vm, int status)
     if (vm->risk_session && !vm->risk_session->closed)
         vm->risk_session->out.len = vm->risk_mark;
     vm->risk_session = NULL;
+    if (vm->start_session && !vm->start_request->notification)
+        fae_session_fail_code(vm->start_session, vm->start_request->msgid, FAE_NO_MEMORY, "%s", fae_err_text(FAE_NO_MEMORY));
+    vm->start_session = NULL;
     if (task)
         fae_task_fail(task, status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL, fae_err_text(status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL));
     lua_settop(vm->L, 0);

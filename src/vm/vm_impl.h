@@ -43,6 +43,8 @@ struct fae_vm {
     bool draining;           /* runnable tasks are being run */
     struct fae_task *current; /* whose Lua code is running */
     struct fae_task *at_risk;
+    struct fae_session *start_session; /* a call that has no task yet, and its request */
+    const struct fae_request *start_request;
     struct fae_session *risk_session; /* an answer is being written ... */
     size_t risk_mark;                 /* ... from here on */
     struct fae_list runnable;

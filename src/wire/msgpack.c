@@ -6,85 +6,120 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "byte order of the readers below");
 
-/* Header bytes after the first one, by first byte from 0xc0 on; the body's or elements' count is read from them. */
-static const uint8_t head_bytes[32] = {
-    /* nil c1 false true bin8 16 32 ext8 16 32 */ 0, 0, 0, 0, 1, 2, 4, 2, 3, 5,
-    /* f32 f64 u8 u16 u32 u64 i8 i16 i32 i64 */ 4, 8, 1, 2, 4, 8, 1, 2, 4, 8,
-    /* fixext 1 2 4 8 16: the type and the body */ 2, 3, 5, 9, 17,
-    /* str8 16 32 array16 32 map16 32 */ 1, 2, 4, 2, 4, 2, 4,
+/* Bytes of a token by its first byte, body included; 0: not told by that byte alone (scan_rare). */
+#define X16(v) v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v
+static const uint8_t token_bytes[256] = {
+    X16(1), X16(1), X16(1), X16(1), X16(1), X16(1), X16(1), X16(1),
+    /* fixmap, fixarray */ X16(0), X16(0),
+    /* fixstr */ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+    17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+    /* nil c1 false true bin8 16 32 ext8 16 32 f32 f64 u8 u16 u32 u64 */ 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9,
+    /* i8 i16 i32 i64 fixext1 2 4 8 16 str8 16 32 array16 32 map16 32 */ 2, 3, 5, 9, 3, 4, 6, 10, 18, 0, 0, 0, 0, 0, 0, 0,
+    X16(1), X16(1),
 };
 
-/* Counts a container of n values in; false when that breaks a limit. */
-static bool enter(struct fae_mp_scan *scan, uint64_t n, size_t max)
+/* A token that announces a length or opens a container. On OK *size_out is its bytes, body included, and *opens_out the
+ * values it wants, -1 when it is no container. */
+static enum fae_err scan_rare(const uint8_t *p, size_t left, size_t room, size_t *size_out, int64_t *opens_out)
 {
-    if (scan->depth == FAE_DEPTH_MAX || n > FAE_ELEMENTS_MAX - scan->elements)
-        return false;
-    if (n > max - scan->pos) /* every value takes a byte at least: it cannot fit any more */
-        return false;
-    scan->elements += (uint32_t)n;
-    scan->todo[scan->depth++] = (uint32_t)n;
-    return true;
+    static const uint8_t head_bytes[32] = {
+        /* bin8 16 32 ext8 16 32 */ [0x04] = 2, 3, 5, 3, 4, 6, /* str8 16 32 array16 32 map16 32 */ [0x19] = 2, 3, 5, 3, 5, 3, 5,
+    };
+    size_t head = *p < 0xc0 ? 1 : head_bytes[*p - 0xc0];
+    uint64_t body = 0;
+
+    *opens_out = -1;
+    if (head == 0)
+        return FAE_BAD_MESSAGE;
+    if (left < head) {
+        /* An ext's length stands before its type: it is judged as soon as it is there. */
+        if (*p == 0xc9 && left >= 5 && fae_be32(p + 1) > room)
+            return FAE_LIMIT;
+        return room < head ? FAE_LIMIT : FAE_MORE;
+    }
+    switch (*p) {
+    case 0xc4: case 0xc7: case 0xd9: body = p[1]; break;
+    case 0xc5: case 0xc8: case 0xda: body = fae_be16(p + 1); break;
+    case 0xc6: case 0xc9: case 0xdb: body = fae_be32(p + 1); break;
+    case 0xdc: *opens_out = fae_be16(p + 1); break;
+    case 0xdd: *opens_out = fae_be32(p + 1); break;
+    case 0xde: *opens_out = 2ll * fae_be16(p + 1); break;
+    case 0xdf: *opens_out = 2ll * fae_be32(p + 1); break;
+    default: *opens_out = *p < 0x90 ? (*p & 0x0f) * 2 : *p & 0x0f; break;
+    }
+    if (body > room)
+        return FAE_LIMIT;
+    *size_out = head + body;
+    return FAE_OK;
 }
 
 enum fae_err fae_mp_scan(struct fae_mp_scan *scan, const uint8_t *bytes, size_t len, size_t max)
 {
-    if (scan->pos && scan->depth == 0) /* the value's last body was still coming in */
-        return scan->pos <= len ? FAE_OK : FAE_MORE;
-    do {
-        const uint8_t *p;
-        size_t left, head;
-        uint64_t body = 0;
-        bool opens = false;
-        uint64_t n = 0;
+    size_t pos = scan->pos;
+    uint32_t depth = scan->depth;
+    uint32_t todo = depth ? scan->todo[depth - 1] : 1; /* values the innermost container still wants */
+    enum fae_err err = FAE_OK;
 
-        if (scan->pos >= max) /* the values that are still wanted have no room: more bytes would never help */
-            return FAE_LIMIT;
-        if (scan->pos >= len)
-            return FAE_MORE;
-        p = bytes + scan->pos;
-        left = len - scan->pos;
-        if (*p < 0x80 || *p >= 0xe0) {
-            head = 1;
-        } else if (*p < 0xc0) {
-            head = 1;
-            if (*p >= 0xa0)
-                body = *p & 0x1f;
-            else
-                opens = true, n = *p < 0x90 ? (*p & 0x0fu) * 2 : *p & 0x0fu;
-        } else {
-            if (*p == 0xc1)
-                return FAE_BAD_MESSAGE;
-            head = 1u + head_bytes[*p - 0xc0];
-            if (left < head) {
-                /* An ext's length stands before its type: it is judged as soon as it is there. */
-                if (*p == 0xc9 && left >= 5 && fae_be32(p + 1) > max)
-                    return FAE_LIMIT;
-                return max - scan->pos < head ? FAE_LIMIT : FAE_MORE;
+    if (pos && depth == 0) /* the value's last body was still coming in */
+        return pos <= len ? FAE_OK : FAE_MORE;
+    for (;;) {
+        size_t size;
+
+        if (pos >= len || pos >= max) {
+            /* Values are wanted that have no room: more bytes would never help. */
+            err = pos >= max ? FAE_LIMIT : FAE_MORE;
+            break;
+        }
+        size = token_bytes[bytes[pos]];
+        todo--;
+        if (__builtin_expect(size == 0, 0)) {
+            int64_t opens;
+
+            err = scan_rare(bytes + pos, len - pos, max - pos, &size, &opens);
+            if (err) {
+                todo++;
+                break;
             }
-            switch (*p) {
-            case 0xc4: case 0xc7: case 0xd9: body = p[1]; break;
-            case 0xc5: case 0xc8: case 0xda: body = fae_be16(p + 1); break;
-            case 0xc6: case 0xc9: case 0xdb: body = fae_be32(p + 1); break;
-            case 0xdc: opens = true, n = fae_be16(p + 1); break;
-            case 0xdd: opens = true, n = fae_be32(p + 1); break;
-            case 0xde: opens = true, n = 2ull * fae_be16(p + 1); break;
-            case 0xdf: opens = true, n = 2ull * fae_be32(p + 1); break;
+            if (opens > 0) {
+                pos += size;
+                /* Every value takes a byte at least. */
+                if (depth == FAE_DEPTH_MAX || pos > max || (uint64_t)opens > max - pos ||
+                    (uint64_t)opens > FAE_ELEMENTS_MAX - scan->elements) {
+                    err = FAE_LIMIT;
+                    break;
+                }
+                scan->elements += (uint32_t)opens;
+                if (depth)
+                    scan->todo[depth - 1] = todo;
+                depth++;
+                todo = (uint32_t)opens;
+                continue;
+            }
+            if (opens == 0 && depth == FAE_DEPTH_MAX) {
+                err = FAE_LIMIT;
+                break;
             }
         }
-        if (head > max - scan->pos || body > max - scan->pos - head)
-            return FAE_LIMIT;
-        if (scan->depth)
-            scan->todo[scan->depth - 1]--;
-        scan->pos += head + body;
-        if (opens && !enter(scan, n, max))
-            return FAE_LIMIT;
-        while (scan->depth && scan->todo[scan->depth - 1] == 0)
-            scan->depth--;
-    } while (scan->depth);
-    return scan->pos <= len ? FAE_OK : FAE_MORE;
+        pos += size;
+        if (__builtin_expect(pos > max, 0)) {
+            err = FAE_LIMIT;
+            break;
+        }
+        while (todo == 0 && depth)
+            todo = --depth ? scan->todo[depth - 1] : 0;
+        if (depth == 0) {
+            err = pos <= len ? FAE_OK : FAE_MORE;
+            break;
+        }
+    }
+    scan->pos = pos;
+    scan->depth = depth;
+    if (depth)
+        scan->todo[depth - 1] = todo;
+    return err;
 }
 
-const uint8_t *fae_mp_read(const uint8_t *p, struct fae_mp_token *t)
+const uint8_t *fae_mp_read_rare(const uint8_t *p, struct fae_mp_token *t)
 {
     uint8_t b = *p++;
     uint32_t u32;

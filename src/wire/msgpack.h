@@ -56,8 +56,31 @@ struct fae_mp_token {
     };
 };
 
+const uint8_t *fae_mp_read_rare(const uint8_t *p, struct fae_mp_token *token);
+
 /* Reads the token at p and returns where the next one starts. */
-const uint8_t *fae_mp_read(const uint8_t *p, struct fae_mp_token *token);
+static inline const uint8_t *fae_mp_read(const uint8_t *p, struct fae_mp_token *token)
+{
+    uint8_t b = *p;
+
+    if (b < 0x80) {
+        token->type = FAE_MP_UINT;
+        token->u = b;
+        return p + 1;
+    }
+    if ((b & 0xe0) == 0xa0) {
+        token->type = FAE_MP_STR;
+        token->len = b & 0x1f;
+        token->bytes = p + 1;
+        return p + 1 + token->len;
+    }
+    if ((b & 0xf0) == 0x90) {
+        token->type = FAE_MP_ARRAY;
+        token->len = b & 0x0f;
+        return p + 1;
+    }
+    return fae_mp_read_rare(p, token);
+}
 
 /* Where the value after the one at p starts. */
 const uint8_t *fae_mp_skip(const uint8_t *p);

@@ -35,7 +35,7 @@ end)
 
 probe.method("empty", function() return {} end)
 probe.method("empty_map", function() return fae.map {} end)
-probe.method("holes", function() return fae.array { 1, nil, 3 } end)
+probe.method("holes", function() return fae.array { 1, fae.null, 3 } end)
 probe.method("nulls", function() return { a = fae.null, b = { fae.null, 2 } } end)
 probe.method("sparse", function() return { [1] = "a", [3] = "c" } end)
 probe.method("mixed", function() return { "a", x = 1 } end)

@@ -1,0 +1,48 @@
+<?php
+// SPDX-License-Identifier: BSD-2-Clause
+
+namespace Fae;
+
+/**
+ * One call and how it went.
+ *
+ * @internal
+ */
+final class Call
+{
+    public string $method;
+    public array $params;
+    public bool $idempotent;
+    /** @var bool may the node have seen it? */
+    public bool $sent = false;
+    public bool $done = false;
+    /** @var mixed */
+    public $value = null;
+    public ?Error $error = null;
+
+    public function __construct(string $method, array $params, bool $idempotent)
+    {
+        $this->method = $method;
+        $this->params = $params;
+        $this->idempotent = $idempotent;
+    }
+
+    public function succeed($value): void
+    {
+        $this->done = true;
+        $this->value = $value;
+    }
+
+    public function fail(Error $error): void
+    {
+        $this->done = true;
+        $this->error = $error;
+    }
+
+    /** Forgets how it went, for another try. */
+    public function again(): void
+    {
+        $this->done = $this->sent = false;
+        $this->error = null;
+    }
+}

@@ -1,0 +1,107 @@
+<?php
+// SPDX-License-Identifier: BSD-2-Clause
+/** A class for each code of Fae\Error::CODES, so that `catch` can choose. Together in one file: composer's classmap finds them. */
+
+namespace Fae\Error;
+
+use Fae\Error;
+
+/** what came was not a msgpack-RPC message */
+final class BadMessage extends Error
+{
+}
+
+/** no such method; the text names the nearest one */
+final class UnknownMethod extends Error
+{
+}
+
+/** the arguments do not fit the method, or cannot be sent */
+final class BadArgs extends Error
+{
+}
+
+/** request or answer over message_max, or too deep */
+final class Limit extends Error
+{
+}
+
+/** the deadline passed; whether the call ran is not known */
+final class Timeout extends Error
+{
+}
+
+/** the call was given up on the way */
+final class Cancelled extends Error
+{
+}
+
+/** what the call waited for belonged to servants that were replaced */
+final class Reloaded extends Error
+{
+}
+
+/** too much work in flight */
+final class Overload extends Error
+{
+}
+
+/** the node has as many connections as it may */
+final class Busy extends Error
+{
+}
+
+/** the node is stopping */
+final class Draining extends Error
+{
+}
+
+/** the connection was lost before the answer came; whether the call ran is not known */
+final class WorkerLost extends Error
+{
+}
+
+/** no address could be reached, or a servant's backend could not */
+final class Unavailable extends Error
+{
+}
+
+/** something the call used was closed */
+final class Closed extends Error
+{
+}
+
+/** no such thing */
+final class NotFound extends Error
+{
+}
+
+/** an address is in use */
+final class AddrInUse extends Error
+{
+}
+
+/** a configuration is wrong */
+final class BadConfig extends Error
+{
+}
+
+/** a servant does not load */
+final class BadServant extends Error
+{
+}
+
+/** the node is out of memory */
+final class NoMemory extends Error
+{
+}
+
+/** the operating system refused */
+final class System extends Error
+{
+}
+
+/** a bug in a servant or in fae; the node's log says which */
+final class Internal extends Error
+{
+}
