@@ -21,7 +21,8 @@ local function outcome(ok, value, err)
     return value
   end
   if is_err(value) then return nil, value end
-  return nil, core.err("INTERNAL", tostring(value)) -- the handler itself failed: out of stack or of memory
+  core.log(3, tostring(value)) -- the handler itself failed: out of stack or of memory
+  return nil, core.err("INTERNAL", tostring(value))
 end
 
 --- call(fn, ...) -> value | nil, err. Runs fn protected; may wait.

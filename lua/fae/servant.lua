@@ -11,6 +11,7 @@ local ALIAS = "^[%a_][%w_.]*$"
 local option_types = {
   args = "table", timeout_ms = "number", doc = "string", route = "number", idempotent = "boolean", alias = "string",
 }
+local NAME_MAX = 128
 local TIMEOUT_MAX_MS = 600000
 local ARGS_MAX = 200
 
@@ -75,6 +76,9 @@ local function check_options(method, options, level)
   if options.alias and not options.alias:match(ALIAS) then
     error(("%s: alias %q is not a word"):format(method, options.alias), level)
   end
+  if options.alias and #options.alias > NAME_MAX then
+    error(("%s: alias %q is longer than %d bytes"):format(method, options.alias, NAME_MAX), level)
+  end
 end
 
 local function check_servant(name, options, level)
@@ -110,12 +114,13 @@ function M.new(name, options)
     if type(opts) == "function" and fn == nil then opts, fn = {}, opts end
     if type(method) ~= "string" or not method:match(NAME) then error("a method's name is a word", 2) end
     local full = name .. "." .. method
-    if type(opts) ~= "table" then error(full .. ": options must be a table", 2) end
     if type(fn) ~= "function" then error(full .. ": the method itself must be a function", 2) end
+    if type(opts) ~= "table" then error(full .. ": options must be a table", 2) end
+    if #full > NAME_MAX then error(("%s: the name is longer than %d bytes"):format(full, NAME_MAX), 2) end
     check_options(full, opts, 3)
     if not core.loading then error(full .. ": declared while a file loads, not later", 2) end
     if not core.register(full, fn, opts) then
-      error(#full > 128 and full .. ": the name is longer than 128 bytes" or full .. " is declared twice", 2)
+      error(full .. " is declared twice", 2)
     end
     if opts.alias and not core.register(full, fn, opts, opts.alias) then
       error(("%s: alias %q is taken"):format(full, opts.alias), 2)

@@ -422,7 +422,7 @@ class Node:
 
     def check_log(self):
         bad = [line for line in self.error_lines() if not any(re.search(e, line) for e in self.expect)]
-        assert not bad, "unexpected in the log:\n" + "\n".join(bad)
+        assert not bad, "%d unexpected lines in the log:\n%s" % (len(bad), "\n".join(bad[:10]))
 
     def remove_folder(self):
         if self.own_folder:

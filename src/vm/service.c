@@ -107,9 +107,12 @@ static void answer_value(struct fae_task *task, lua_State *L, int idx)
     fae_message_result(out, task->msgid);
     err = fae_codec_put(L, idx, out, max);
     if (err) {
+        const char *text = lua_tostring(L, -1);
+
         out->len = vm->risk_mark;
-        fae_session_fail_code(task->session, task->msgid, err == FAE_LIMIT ? FAE_LIMIT : FAE_INTERNAL, "result of %s: %s",
-                              task->method->name, lua_tostring(L, -1));
+        err = err == FAE_LIMIT ? FAE_LIMIT : FAE_INTERNAL;
+        fae_log(err == FAE_LIMIT ? FAE_LOG_WARN : FAE_LOG_ERROR, "result of %s: %s", task->method->name, text);
+        fae_session_fail_code(task->session, task->msgid, err, "result of %s: %s", task->method->name, text);
         lua_pop(L, 1);
     }
     vm->risk_session = NULL;

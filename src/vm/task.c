@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "vm/vm_impl.h"
 
+#define LOGGED_MAX 2000 /* bytes of an error's text: what follows it must have room in the line */
+
 static void on_deadline(void *arg);
 
 static struct fae_task *make_task(struct fae_vm *vm)
@@ -56,7 +58,7 @@ struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_genera
 static void link_task(struct fae_task *task)
 {
     struct fae_vm *vm = task->vm;
-    uint64_t now = vm->o.loop->now_ms;
+    uint64_t now;
 
     if (task->linked)
         return;
@@ -66,6 +68,7 @@ static void link_task(struct fae_task *task)
     if (task->session)
         fae_session_began(task->session, &task->call_node);
     if (task->deadline_ms) {
+        now = fae_now_ms(); /* the turn's own time may be old by now */
         fae_timer_init(&task->deadline, vm->o.loop, on_deadline, task);
         fae_timer_start(&task->deadline, task->deadline_ms > now ? task->deadline_ms - now : 0);
     }
@@ -160,10 +163,11 @@ static void log_raised(struct fae_task *task, int status)
     const char *what = task->method ? task->method->name : task->timer ? "timer" : "spawned task";
     struct fae_log_field fields[2] = { { "task", what, strlen(what) }, { .key = "trace" } };
     const char *text;
+    size_t len;
 
     if (status == LUA_ERRMEM) {
-        FAE_ERROR("%s: out of Lua memory (%zu bytes in use, lua_memory_max is %zu)", what, task->vm->bytes,
-                  task->vm->bytes_max);
+        FAE_ERROR("%s: out of Lua memory (%zu bytes in use, lua_memory_max is %zu)", what, task->vm->memory.bytes,
+                  task->vm->memory.bytes_max);
         return;
     }
     luaL_traceback(L, task->T, NULL, 0);
@@ -172,7 +176,8 @@ static void log_raised(struct fae_task *task, int status)
         text = lua_tostring(task->T, -1);
     else
         text = lua_pushfstring(L, "the error object is a %s", luaL_typename(task->T, -1));
-    fae_log_fields(FAE_LOG_ERROR, text, strlen(text), fields, 2);
+    len = strlen(text);
+    fae_log_fields(FAE_LOG_ERROR, text, len < LOGGED_MAX ? len : LOGGED_MAX, fields, 2);
     lua_settop(L, top);
 }
 
@@ -206,8 +211,6 @@ static void finish(struct fae_task *task, int status)
             fae_call_answer_raised(task, status);
         drop_thread(task);
     }
-    if (status == LUA_ERRMEM)
-        vm->collect = true;
     vm->at_risk = NULL;
     if (!fae_list_empty(&task->children))
         doom_children(task, FAE_CANCELLED);
@@ -252,6 +255,7 @@ void fae_task_run(struct fae_task *task, int n)
     } else {
         link_task(task);
     }
+    fae_vm_collect_due(vm);
 }
 
 void fae_task_queue(struct fae_task *task, int n)

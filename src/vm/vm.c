@@ -16,35 +16,16 @@
 #include "vm/task.h"
 #include "vm/vm_impl.h"
 
+#define SPARE_BYTES (256 * FAE_KIB)
+
 static const char err_key;
-
-/* malloc that counts, and says no at the limit: Lua raises then, and one call fails instead of the process. */
-static void *allocate(void *arg, void *mem, size_t old_size, size_t new_size)
-{
-    struct fae_vm *vm = arg;
-    void *fresh;
-
-    if (new_size == 0) {
-        vm->bytes -= old_size;
-        free(mem);
-        return NULL;
-    }
-    if (!mem)
-        old_size = 0;
-    if (new_size > old_size && vm->bytes + (new_size - old_size) > vm->bytes_max)
-        return NULL;
-    fresh = realloc(mem, new_size);
-    if (fresh)
-        vm->bytes += new_size - old_size;
-    return fresh;
-}
 
 struct fae_vm *fae_vm_of(lua_State *L)
 {
-    void *arg;
+    void *memory;
 
-    lua_getallocf(L, &arg);
-    return arg;
+    lua_getallocf(L, &memory);
+    return FAE_CONTAINER(memory, struct fae_vm, memory);
 }
 
 /* ---- errors as values ---- */
@@ -172,6 +153,7 @@ static int guarded(lua_State *L)
     struct guarded *g = lua_touserdata(L, 1);
 
     luaL_checkstack(L, FAE_CODEC_STACK + 64, "guard");
+    fae_vm_of(L)->bytes_spare = 0;
     g->fn(g->arg);
     return 0;
 }
@@ -182,7 +164,7 @@ static void cut(struct fae_vm *vm, int status)
     const char *text = lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?";
     struct fae_task *task = vm->at_risk;
 
-    FAE_ERROR("call cut: %s (%zu bytes of Lua memory in use, lua_memory_max is %zu)", text, vm->bytes, vm->bytes_max);
+    FAE_ERROR("call cut: %s (%zu bytes of Lua memory in use, lua_memory_max is %zu)", text, vm->memory.bytes, vm->memory.bytes_max);
     vm->at_risk = NULL;
     vm->current = NULL;
     vm->collect = true;
@@ -208,14 +190,12 @@ bool fae_vm_guard(void *service, void (*fn)(void *), void *arg)
         return true;
     }
     vm->guarded = true;
+    vm->bytes_spare = SPARE_BYTES;
     status = lua_cpcall(vm->L, guarded, &g);
     vm->guarded = false;
     if (status)
         cut(vm, status);
-    if (__builtin_expect(vm->collect, 0)) {
-        vm->collect = false;
-        fae_vm_collect(vm, 0);
-    }
+    fae_vm_collect_due(vm);
     return status == 0;
 }
 
@@ -229,13 +209,26 @@ static int collect(lua_State *L)
 
 bool fae_vm_collect(struct fae_vm *vm, int step_kib)
 {
-    if (lua_cpcall(vm->L, collect, &step_kib)) {
+    int status;
+
+    vm->bytes_spare = SPARE_BYTES;
+    status = lua_cpcall(vm->L, collect, &step_kib);
+    vm->bytes_spare = 0;
+    if (status) {
         FAE_WARN("a finalizer failed: %s", lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?");
         lua_settop(vm->L, 0);
         return false;
     }
-    vm->bytes_collected = vm->bytes;
+    vm->bytes_collected = vm->memory.bytes;
     return step_kib != 0;
+}
+
+void fae_vm_collect_due(struct fae_vm *vm)
+{
+    if (__builtin_expect(!vm->collect, 1))
+        return;
+    fae_vm_collect(vm, 0);
+    vm->collect = false;
 }
 
 /* ---- life ---- */
@@ -266,12 +259,12 @@ struct fae_vm *fae_vm_new(const struct fae_vm_opts *opts)
     struct fae_vm *vm = fae_zalloc(sizeof *vm);
 
     vm->o = *opts;
-    vm->bytes_max = opts->config->lua_memory_max;
+    vm->memory.bytes_max = opts->config->lua_memory_max;
     vm->slot = &opts->slots->slots[opts->slot];
     vm->call_ref = LUA_NOREF;
     fae_list_init(&vm->runnable);
     fae_list_init(&vm->old);
-    vm->L = lua_newstate(allocate, vm);
+    vm->L = lua_newstate(fae_lua_allocate, &vm->memory);
     if (vm->L && lua_cpcall(vm->L, open_state, NULL) == 0)
         return vm;
     FAE_ERROR("cannot make a Lua state: %s", vm->L ? lua_tostring(vm->L, -1) : "no memory");
@@ -296,6 +289,7 @@ void fae_vm_free(struct fae_vm **vm_io)
     }
     if (vm->L)
         lua_close(vm->L);
+    fae_lua_memory_fini(&vm->memory);
     fae_task_free_pool(vm);
     free(vm);
 }

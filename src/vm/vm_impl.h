@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 #include "rpc/session.h"
+#include "vm/alloc.h"
 #include "vm/method.h"
 #include "vm/vm.h"
 
@@ -35,8 +36,9 @@ struct fae_generation {
 struct fae_vm {
     struct fae_vm_opts o;
     lua_State *L;
-    size_t bytes, bytes_max; /* taken by Lua, and the most it may take */
+    struct fae_lua_memory memory;
     size_t bytes_collected;  /* what the last collection we asked for left */
+    size_t bytes_spare;      /* beyond bytes_max, for the engine's own steps: what frees memory must not fail for lack of it */
     bool collect;            /* memory ran out: a full collection is due */
     int n_gc_steps;          /* still to be done after a generation ended */
     bool guarded;
@@ -62,6 +64,8 @@ struct fae_vm *fae_vm_of(lua_State *L);
 /* Runs fn(arg) protected; see struct fae_service_ops. */
 bool fae_vm_guard(void *vm, void (*fn)(void *), void *arg);
 
+/* The collection that is due, so that whoever runs next finds what the one before left behind. */
+void fae_vm_collect_due(struct fae_vm *vm);
 /* A collection, or a step of so many KiB; true when that step ended a cycle. Finalizers that raise are logged. */
 bool fae_vm_collect(struct fae_vm *vm, int step_kib);
 

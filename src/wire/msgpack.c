@@ -53,70 +53,64 @@ static enum fae_err scan_rare(const uint8_t *p, size_t left, size_t room, size_t
     return FAE_OK;
 }
 
+/* Opens a container of n values behind `pos`; false when that breaks a limit. */
+static bool enter(struct fae_mp_scan *scan, uint32_t depth, size_t pos, uint64_t n, size_t max)
+{
+    /* Every value takes a byte at least: more than there is room for will never fit. */
+    if (depth == FAE_DEPTH_MAX || pos > max || n > max - pos || n > FAE_ELEMENTS_MAX - scan->elements)
+        return false;
+    scan->elements += (uint32_t)n;
+    return true;
+}
+
 enum fae_err fae_mp_scan(struct fae_mp_scan *scan, const uint8_t *bytes, size_t len, size_t max)
 {
-    size_t pos = scan->pos;
+    size_t pos = scan->pos, end = len < max ? len : max;
     uint32_t depth = scan->depth;
-    uint32_t todo = depth ? scan->todo[depth - 1] : 1; /* values the innermost container still wants */
+    uint32_t todo = depth ? scan->todo[depth - 1] : pos == 0; /* values the innermost container still wants */
     enum fae_err err = FAE_OK;
 
-    if (pos && depth == 0) /* the value's last body was still coming in */
-        return pos <= len ? FAE_OK : FAE_MORE;
     for (;;) {
-        size_t size;
+        size_t size = 0;
+        int64_t n;
 
-        if (pos >= len || pos >= max) {
-            /* Values are wanted that have no room: more bytes would never help. */
-            err = pos >= max ? FAE_LIMIT : FAE_MORE;
+        while (todo && pos < end && (size = token_bytes[bytes[pos]]) != 0) {
+            pos += size;
+            todo--;
+        }
+        if (todo == 0) {
+            if (depth == 0)
+                break;
+            todo = --depth ? scan->todo[depth - 1] : 0;
+            continue;
+        }
+        if (pos >= end)
             break;
-        }
-        size = token_bytes[bytes[pos]];
-        todo--;
-        if (__builtin_expect(size == 0, 0)) {
-            int64_t opens;
-
-            err = scan_rare(bytes + pos, len - pos, max - pos, &size, &opens);
-            if (err) {
-                todo++;
-                break;
-            }
-            if (opens > 0) {
-                pos += size;
-                /* Every value takes a byte at least. */
-                if (depth == FAE_DEPTH_MAX || pos > max || (uint64_t)opens > max - pos ||
-                    (uint64_t)opens > FAE_ELEMENTS_MAX - scan->elements) {
-                    err = FAE_LIMIT;
-                    break;
-                }
-                scan->elements += (uint32_t)opens;
-                if (depth)
-                    scan->todo[depth - 1] = todo;
-                depth++;
-                todo = (uint32_t)opens;
-                continue;
-            }
-            if (opens == 0 && depth == FAE_DEPTH_MAX) {
-                err = FAE_LIMIT;
-                break;
-            }
-        }
+        err = scan_rare(bytes + pos, len - pos, max - pos, &size, &n);
+        if (err)
+            break;
         pos += size;
-        if (__builtin_expect(pos > max, 0)) {
+        todo--;
+        if (n < 0)
+            continue;
+        if (!enter(scan, depth, pos, (uint64_t)n, max)) {
             err = FAE_LIMIT;
             break;
         }
-        while (todo == 0 && depth)
-            todo = --depth ? scan->todo[depth - 1] : 0;
-        if (depth == 0) {
-            err = pos <= len ? FAE_OK : FAE_MORE;
-            break;
-        }
+        if (depth)
+            scan->todo[depth - 1] = todo;
+        depth++;
+        todo = (uint32_t)n;
     }
     scan->pos = pos;
     scan->depth = depth;
     if (depth)
         scan->todo[depth - 1] = todo;
-    return err;
+    if (err)
+        return err;
+    if (pos > max || (todo && pos == max)) /* what is wanted has no room: more bytes would never help */
+        return FAE_LIMIT;
+    return todo == 0 && pos <= len ? FAE_OK : FAE_MORE;
 }
 
 const uint8_t *fae_mp_read_rare(const uint8_t *p, struct fae_mp_token *t)
@@ -308,17 +302,8 @@ void fae_mp_float(struct fae_buf *out, double v)
     head64(out, 0xcb, bits);
 }
 
-void fae_mp_str(struct fae_buf *out, const char *text, size_t len)
+void fae_mp_str_long(struct fae_buf *out, const char *text, size_t len)
 {
-    if (len < 32) {
-        uint8_t *p = fae_buf_room(out, 32);
-
-        p[0] = (uint8_t)(0xa0 | len);
-        if (len)
-            memcpy(p + 1, text, len);
-        out->len += len + 1;
-        return;
-    }
     if (len <= 0xff)
         head8(out, 0xd9, (uint8_t)len);
     else if (len <= 0xffff)

@@ -90,7 +90,7 @@ const uint8_t *fae_mp_skip(const uint8_t *p);
 void fae_mp_uint(struct fae_buf *out, uint64_t v);
 void fae_mp_int(struct fae_buf *out, int64_t v);
 void fae_mp_float(struct fae_buf *out, double v);
-void fae_mp_str(struct fae_buf *out, const char *text, size_t len);
+void fae_mp_str_long(struct fae_buf *out, const char *text, size_t len); /* 32 bytes and more */
 void fae_mp_bin(struct fae_buf *out, const void *bytes, size_t len);
 void fae_mp_ext(struct fae_buf *out, int8_t type, const void *bytes, size_t len);
 void fae_mp_array(struct fae_buf *out, uint32_t n);
@@ -100,6 +100,20 @@ static inline void fae_mp_byte(struct fae_buf *out, uint8_t byte)
 {
     *fae_buf_room(out, 1) = byte;
     out->len++;
+}
+
+static inline void fae_mp_str(struct fae_buf *out, const char *text, size_t len)
+{
+    if (len < 32) {
+        uint8_t *p = fae_buf_room(out, 32);
+
+        p[0] = (uint8_t)(0xa0 | len);
+        if (len)
+            memcpy(p + 1, text, len);
+        out->len += len + 1;
+    } else {
+        fae_mp_str_long(out, text, len);
+    }
 }
 
 static inline void fae_mp_nil(struct fae_buf *out)

@@ -187,14 +187,14 @@ final class Client
         $until = $this->until();
         for ($round = 0; $calls; $round++) {
             try {
-                $this->nodes->connection($this->options['connect_timeout_ms'], $until)
-                    ->exchange($calls, $this->context, $until);
+                $connection = $this->nodes->connection($this->options['connect_timeout_ms'], $until);
+                $connection->exchange($calls, $this->context, $until);
+                $this->nodes->learn($connection, $calls);
             } catch (Error $error) {
                 foreach ($calls as $call) {
                     $call->fail($error);
                 }
             }
-            $this->nodes->learn($calls);
             $calls = array_filter($calls, static fn (Call $call) => $call->error
                 && isset(self::RESENT[$call->error->errorCode]) && ($call->idempotent || !$call->sent));
             if (!$calls || !$this->pause($round, $until)) {

@@ -109,5 +109,6 @@ probe.method("running", function() return running end)
 probe.method("local_call", { args = { "string", "..." } }, function(_, method, ...) return fae.call(method, ...) end)
 probe.method("config", { args = { "string" } }, function(_, name) return fae.map(fae.config(name)) end)
 probe.method("log", { args = { "string", "string", "map?" } }, function(_, level, text, fields) fae.log[level](text, fields) end)
+probe.method("global", { args = { "string" } }, function(_, name) return rawget(_G, name) end)
 
 return probe

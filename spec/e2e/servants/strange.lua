@@ -123,7 +123,7 @@ method("recursion_index", function()
 end)
 method("recursion_tostring", function()
   local mt = {}
-  mt.__tostring = function(t) return tostring(t) end
+  mt.__tostring = function(t) return tostring(t) .. "x" end
   return tostring(setmetatable({}, mt))
 end)
 method("recursion_coroutines", function()
@@ -132,7 +132,7 @@ method("recursion_coroutines", function()
 end)
 method("deep_pattern", function() return (("a"):rep(300000)):find(("(a"):rep(30) .. (")"):rep(30)) end)
 method("pattern_depth", function() return ((("x"):rep(300000)):match((".-"):rep(20000) .. "b")) end)
-method("string_2gb", function() return #("x"):rep(2 ^ 31) end)
+method("string_2gb", function() return #("x"):rep(2 ^ 31 - 1) end)
 method("string_4gb", function() return #("xxxx"):rep(2 ^ 30) end)
 method("string_doubling", function() local s = "x" while true do s = s .. s end end)
 method("memory_table", function() local t = {} for i = 1, 1e9 do t[i] = { i } end end)
@@ -199,7 +199,7 @@ method("parallel", function()
   return { results = fae.map(results), codes = { errors[2].code, errors[3].code } }
 end)
 method("parallel_left", function()
-  fae.parallel { function() fae.sleep(50000) end, function() error(fae.err("GONE", "x")) end }
+  return fae.parallel { function() fae.sleep(50000) end, function() error(fae.err("GONE", "x")) end }
 end, { timeout_ms = 100 })
 method("parallel_deep", function(_, depth)
   local function go(n)
@@ -253,8 +253,7 @@ end, { timeout_ms = 150 })
 method("busy_then_wait", function()
   local until_us = fae.time.monotonic_us() + 250000
   while fae.time.monotonic_us() < until_us do end
-  fae.sleep(1)
-  fae.sleep(1)
+  for _ = 1, 3 do fae.sleep(1) end
   return "went on"
 end, { timeout_ms = 150 })
 
@@ -323,7 +322,7 @@ local steps = {
   gsub = function() pcall(string.gsub, "abc", "%w", function() coroutine.yield() end) end,
   index = function(nonce) assert(setmetatable({}, { __index = function(_, k) fae.sleep(0) return k end })[nonce] == nonce) end,
   parallel = function(nonce)
-    local r = fae.parallel { function() fae.sleep(1) return nonce end, function() return nonce end, function() error "x" end }
+    local r = fae.parallel { function() fae.sleep(1) return nonce end, function() return nonce end, function() error { code = "X" } end }
     assert(r[1] == nonce and r[2] == nonce and r[3] == nil)
   end,
   spawn = function(nonce) fae.spawn(function(n) others[n] = nil fae.sleep(1) end, nonce) end,

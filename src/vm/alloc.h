@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The memory of one Lua state: counted, limited, and quick for the small blocks that Lua makes by the thousand. Lua says
+ * how large a block is when it frees it, so a free list for each size needs no headers. One thread.
+ */
+#ifndef FAE_VM_ALLOC_H
+#define FAE_VM_ALLOC_H
+
+#include <stddef.h>
+
+#define FAE_LUA_SMALL 512 /* larger blocks go to malloc */
+#define FAE_LUA_GRAIN 16
+
+struct fae_lua_memory {
+    size_t bytes, bytes_max; /* taken by Lua, and the most it may take */
+    void *free[FAE_LUA_SMALL / FAE_LUA_GRAIN]; /* by size; a free block holds the next one's address */
+    char *fresh, *fresh_end;                   /* of the newest chunk, not handed out yet */
+    void *chunks;                              /* each holds the next one's address first */
+};
+
+/* As lua_Alloc wants it; arg is a struct fae_lua_memory. NULL when the limit is met. */
+void *fae_lua_allocate(void *arg, void *mem, size_t old_size, size_t new_size);
+/* Once the state is closed. */
+void fae_lua_memory_fini(struct fae_lua_memory *m);
+
+#endif
