@@ -396,6 +396,16 @@ def test_128_in_flight_then_back_pressure(c):
     assert c.call("probe.most") == 128
 
 
+def test_answers_that_are_due_while_the_worker_is_busy(node):
+    """They are written in the turn of a tick, which must not take them for output that nobody reads."""
+    with node.client() as waiting, node.client("unix") as busy:
+        for _ in range(5):
+            msgid = waiting.start("probe.wait", 30, "late")
+            assert waiting.is_open()
+            assert busy.call("probe.busy", 150) == 150
+            assert waiting.finish(msgid) == "late"
+
+
 def test_other_sessions_go_on_when_one_is_held_back(node):
     with node.client() as greedy, node.client() as modest:
         greedy.send(b"".join(request(i, "probe.wait", 300, i) for i in range(400)))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import SANITIZED, SLOW, Closed, Node, memory_kib, pack, wait_until
+from harness import LONG, SANITIZED, SLOW, Closed, Node, RpcError, memory_kib, pack, wait_until
 
 CONF = 'lua_memory_max "64MiB"\n'
 
@@ -17,7 +17,8 @@ def node():
     """One worker: whatever a call breaks would be seen by the next."""
     with Node(CONF, servants=["strange", "probe"], expect=[r"task=strange\.", r'msg="strange\.', "task=timer",
                                                            'task="spawned task"', "call cut", "spawned task: ",
-                                                           "method=strange"]) as n:
+                                                           "method=strange", "result of strange",
+                                                           r"strange\.lua:\d+: b"]) as n:
         n.worker = n.worker_pids()[0]
         yield n
         assert n.worker_pids() == [n.worker], "the worker died"
@@ -186,15 +187,15 @@ def test_yields_that_work(node):
         assert c.call("strange.running") is True
         try:
             assert c.call("strange.yield_tostring") == "slept"
-        except Exception as err:
-            assert "inside a C function" in str(err)
+        except RpcError as err:
+            assert "inside a C function" in err.text
         assert c.call("sys.noop", 1) == 1
 
 
 @pytest.mark.parametrize("seed", [1])
 def test_random_mixes_never_cross(seed):
-    """100,000 calls of random steps over 8 sessions: each answer, good or bad, carries its own nonce."""
-    total, n_threads = (10000 if SANITIZED else 100000), 4
+    """200,000 calls (1,000,000 when long) of random steps over 8 sessions: each answer, good or bad, carries its own nonce."""
+    total, n_threads = 1000000 if LONG else 10000 if SANITIZED else 200000, 4
     expect = [r"strange\.mix"]
     with Node('log_level "error"', servants=["strange"], workers=2, expect=expect) as node:
         names = node.call("strange.steps")
@@ -250,7 +251,7 @@ HUGE = {
     "recursion_gsub": "INTERNAL: .*overflow.*",
     "recursion_index": "INTERNAL: .*overflow.*",
     "recursion_tostring": "INTERNAL: .*overflow.*",
-    "recursion_coroutines": "(INTERNAL: .*overflow.*|NO_MEMORY: .*)",
+    "recursion_coroutines": "(INTERNAL: not enough memory|NO_MEMORY: .*)",
     "pattern_depth": "INTERNAL: .*pattern too complex.*",
     "string_2gb": "(INTERNAL: .*string.*|NO_MEMORY: .*)",
     "string_4gb": "(INTERNAL: .*string.*|NO_MEMORY: .*)",
@@ -280,7 +281,10 @@ def test_memory_swallowed_by_pcall(node):
         for _ in range(3):
             got = c.call("strange.memory_pcall")
             assert got["ok"] is False and "not enough memory" in got["err"]
-            assert c.call("strange.memory_swallowed") == "swallowed"
+            try: # what is left after a bomb may not do for the next one
+                assert c.call("strange.memory_swallowed") == "swallowed"
+            except RpcError as err:
+                assert err.code == "NO_MEMORY"
             assert c.call("strange.recursion_pcall") == "survived"
             assert len(c.call("strange.much")) == 3000000
             assert c.call("sys.noop", 1) == 1
@@ -296,8 +300,8 @@ def test_bombs_beside_the_call(node):
         assert c.call("strange.deep_pattern") is not None
         try:
             assert c.call("strange.spawn_bomb") == "spawned"
-        except Exception as err:
-            assert "NO_MEMORY" in str(err)
+        except RpcError as err:
+            assert err.code == "NO_MEMORY"
         assert c.call("sys.noop", 1) == 1
     wait_until("they are all through", lambda: node.call("sys.noop", 2) == 2)
 
@@ -398,7 +402,6 @@ def test_nothing_escapes(node):
                            ("io_popen", "io.popen is not for servants: it would stop the worker"),
                            ("os_exit", "os.exit is not for servants")):
             assert text in c.call("strange.escape", name)
-        assert c.call("probe.o_any") == []
     assert node.worker_pids() == [node.worker]
 
 

@@ -10,6 +10,14 @@ describe("fae.sleep", function()
     local waited = (fae.time.monotonic_us() - t) / 1000
     assert.is_true(waited >= 19 and waited < 500, "waited " .. waited .. " ms")
   end)
+  it("waits from now, however long the turn took so far", function()
+    fae.sleep(1) -- from here on it runs in a callback of the loop
+    local t = fae.time.monotonic_us()
+    while fae.time.monotonic_us() - t < 30000 do t = t + 0 end
+    t = fae.time.monotonic_us()
+    fae.sleep(20)
+    assert.is_true(fae.time.monotonic_us() - t >= 18000, fae.time.monotonic_us() - t .. " us")
+  end)
   it("refuses what is no time", function()
     assert.has_error(function() fae.sleep(-1) end)
     assert.has_error(function() fae.sleep "x" end)

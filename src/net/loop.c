@@ -104,6 +104,8 @@ void fae_timer_start(struct fae_timer *t, uint64_t after_ms)
 
     /* libevent counts from when the turn began; a turn may have run Lua for long since. */
     event_base_update_cache_time(event_get_base(&t->ev));
+    /* From now, not from the start of this turn: whoever computed for 100 ms and then sleeps 20 wants to sleep. */
+    event_base_update_cache_time(event_get_base(&t->ev));
     evtimer_add(&t->ev, &tv);
 }
 

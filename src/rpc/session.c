@@ -386,7 +386,7 @@ void fae_session_check(struct fae_session *s, uint64_t now_ms)
 {
     const struct fae_config *config = s->server->o.config;
 
-    if (s->out.len > s->out_sent) {
+    if (s->watching & FAE_WRITABLE) { /* what was written this turn has not been offered to the socket yet */
         if ((uint32_t)now_ms - s->out_since >= config->out_stall_ms)
             fae_session_close(s, FAE_TIMEOUT);
     } else if (s->lingering) {

@@ -91,8 +91,10 @@ void *fae_lua_allocate(void *arg, void *mem, size_t old_size, size_t new_size)
     }
     if (!mem)
         old_size = 0;
-    if (new_size > old_size && m->bytes + (new_size - old_size) > m->bytes_max)
+    if (new_size > old_size && m->bytes + (new_size - old_size) > m->bytes_max + m->bytes_spare) {
+        m->refused = true; /* told here: a servant's pcall may keep the error from everybody */
         return NULL;
+    }
     if (mem && old_size > SMALL && new_size > SMALL) {
         fresh = realloc(mem, new_size);
     } else {

@@ -6,6 +6,7 @@
 #ifndef FAE_VM_ALLOC_H
 #define FAE_VM_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define FAE_LUA_SMALL 512 /* larger blocks go to malloc */
@@ -13,6 +14,8 @@
 
 struct fae_lua_memory {
     size_t bytes, bytes_max; /* taken by Lua, and the most it may take */
+    size_t bytes_spare;      /* beyond that, for a while: what is to free memory must not fail for lack of it */
+    bool refused;            /* the limit was met; whoever collects clears it */
     void *free[FAE_LUA_SMALL / FAE_LUA_GRAIN]; /* by size; a free block holds the next one's address */
     char *fresh, *fresh_end;                   /* of the newest chunk, not handed out yet */
     void *chunks;                              /* each holds the next one's address first */

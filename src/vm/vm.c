@@ -153,7 +153,7 @@ static int guarded(lua_State *L)
     struct guarded *g = lua_touserdata(L, 1);
 
     luaL_checkstack(L, FAE_CODEC_STACK + 64, "guard");
-    fae_vm_of(L)->bytes_spare = 0;
+    fae_vm_of(L)->memory.bytes_spare = 0;
     g->fn(g->arg);
     return 0;
 }
@@ -167,7 +167,7 @@ static void cut(struct fae_vm *vm, int status)
     FAE_ERROR("call cut: %s (%zu bytes of Lua memory in use, lua_memory_max is %zu)", text, vm->memory.bytes, vm->memory.bytes_max);
     vm->at_risk = NULL;
     vm->current = NULL;
-    vm->collect = true;
+    vm->memory.refused = true;
     if (vm->risk_session && !vm->risk_session->closed)
         vm->risk_session->out.len = vm->risk_mark;
     vm->risk_session = NULL;
@@ -190,7 +190,7 @@ bool fae_vm_guard(void *service, void (*fn)(void *), void *arg)
         return true;
     }
     vm->guarded = true;
-    vm->bytes_spare = SPARE_BYTES;
+    vm->memory.bytes_spare = SPARE_BYTES;
     status = lua_cpcall(vm->L, guarded, &g);
     vm->guarded = false;
     if (status)
@@ -211,9 +211,9 @@ bool fae_vm_collect(struct fae_vm *vm, int step_kib)
 {
     int status;
 
-    vm->bytes_spare = SPARE_BYTES;
+    vm->memory.bytes_spare = SPARE_BYTES;
     status = lua_cpcall(vm->L, collect, &step_kib);
-    vm->bytes_spare = 0;
+    vm->memory.bytes_spare = 0;
     if (status) {
         FAE_WARN("a finalizer failed: %s", lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?");
         lua_settop(vm->L, 0);
@@ -225,10 +225,10 @@ bool fae_vm_collect(struct fae_vm *vm, int step_kib)
 
 void fae_vm_collect_due(struct fae_vm *vm)
 {
-    if (__builtin_expect(!vm->collect, 1))
+    if (__builtin_expect(!vm->memory.refused, 1))
         return;
     fae_vm_collect(vm, 0);
-    vm->collect = false;
+    vm->memory.refused = false;
 }
 
 /* ---- life ---- */

@@ -38,8 +38,6 @@ struct fae_vm {
     lua_State *L;
     struct fae_lua_memory memory;
     size_t bytes_collected;  /* what the last collection we asked for left */
-    size_t bytes_spare;      /* beyond bytes_max, for the engine's own steps: what frees memory must not fail for lack of it */
-    bool collect;            /* memory ran out: a full collection is due */
     int n_gc_steps;          /* still to be done after a generation ended */
     bool guarded;
     bool draining;           /* runnable tasks are being run */
@@ -64,7 +62,7 @@ struct fae_vm *fae_vm_of(lua_State *L);
 /* Runs fn(arg) protected; see struct fae_service_ops. */
 bool fae_vm_guard(void *vm, void (*fn)(void *), void *arg);
 
-/* The collection that is due, so that whoever runs next finds what the one before left behind. */
+/* The collection that is due when memory ran out, so that whoever runs next can have what the one before left behind. */
 void fae_vm_collect_due(struct fae_vm *vm);
 /* A collection, or a step of so many KiB; true when that step ended a cycle. Finalizers that raise are logged. */
 bool fae_vm_collect(struct fae_vm *vm, int step_kib);

@@ -42,8 +42,8 @@ final class Client
     public function __construct($addresses = 'tcp://127.0.0.1:9001', array $options = [])
     {
         if (!class_exists('MessagePackUnpacker', false)) {
-            throw new \RuntimeException('fae/client needs the PHP extension msgpack, which is not loaded here (' . PHP_SAPI
-                . '): install it with `apt-get install php-msgpack` or `pecl install msgpack`, then restart php-fpm');
+            throw new \RuntimeException('fae/client needs the PHP extension msgpack, which is not loaded in ' . PHP_SAPI
+                . ': install it with `apt-get install php-msgpack` or `pecl install msgpack`, then restart php-fpm');
         }
         $this->options = self::checked($options) + self::OPTIONS;
         $this->nodes = new Nodes((array) $addresses, $this->options);
@@ -74,8 +74,8 @@ final class Client
     }
 
     /**
-     * Sends calls together, over one connection, and returns what came of each, in order: the result, or a Fae\Error that
-     * is not thrown. timeout_ms is for the whole.
+     * Sends calls together, over one connection, and returns what came of each, in order: the result, or a Fae\Error
+     * that is not thrown. timeout_ms is for the whole.
      *
      *     [$a, $b] = $fae->batch([['hello.greet', 'Ada'], ['sys.time']]);
      *     $page = $fae->batch(fn ($b) => ['user' => $b->user->profile(7), 'time' => $b->call('sys.time')]);
@@ -224,8 +224,9 @@ final class Client
                 throw new \InvalidArgumentException("no option \"$name\"; there are "
                     . implode(', ', array_keys(self::OPTIONS)));
             }
+            $least = substr($name, -10) === 'timeout_ms' ? 1 : 0;
             $fits = $name === 'idempotent' ? is_bool($value) || is_array($value)
-                : gettype($value) === gettype(self::OPTIONS[$name]) && ($value >= (int) (substr($name, -10) === 'timeout_ms'));
+                : gettype($value) === gettype(self::OPTIONS[$name]) && (is_bool($value) || $value >= $least);
             if (!$fits) {
                 throw new \InvalidArgumentException("option \"$name\" cannot be " . var_export($value, true));
             }

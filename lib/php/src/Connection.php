@@ -158,8 +158,8 @@ final class Connection
     private function enter(): void
     {
         if ($this->isBusy) {
-            throw new \LogicException("$this->address: a call within a call (a signal handler, a fiber) needs a client of"
-                . ' its own that is not persistent');
+            throw new \LogicException("$this->address: a call within a call (a signal handler, a fiber) needs a client"
+                . ' of its own that is not persistent');
         }
         $this->isBusy = true;
         $this->farewell = null;

@@ -4,8 +4,8 @@
 namespace Fae;
 
 /**
- * Who asks and why: goes along with every call, and shows up in the node's logs and in a servant's `call`. One is made a
- * PHP request; a worker that runs for long sets a new one a job: `$fae->context = new Fae\Context('import')`.
+ * Who asks and why: goes along with every call, for the node's logs and a servant's `call`. One is made a PHP request;
+ * a worker that runs for long sets a new one a job: `$fae->context = new Fae\Context('import')`.
  */
 final class Context
 {

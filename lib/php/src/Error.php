@@ -4,7 +4,7 @@
 namespace Fae;
 
 /**
- * A call that failed. Each code of the node has a class of its own in errors.php; a servant's own codes come as this one.
+ * A call that failed. Each code of the node has a class of its own in errors.php; a servant's own codes come as this.
  * getMessage() is "CODE: what happened"; go by errorCode or the class, texts change.
  */
 class Error extends \RuntimeException

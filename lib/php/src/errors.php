@@ -1,6 +1,6 @@
 <?php
 // SPDX-License-Identifier: BSD-2-Clause
-/** A class for each code of Fae\Error::CODES, so that `catch` can choose. Together in one file: composer's classmap finds them. */
+/** A class for each code of Fae\Error::CODES, so that `catch` can choose. One file: composer's classmap finds them. */
 
 namespace Fae\Error;
 

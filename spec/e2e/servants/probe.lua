@@ -99,6 +99,11 @@ end
 probe.method("wait", { args = { "int", "any?" }, timeout_ms = 60000 }, function(_, ms, tag) return wait(ms, tag) end)
 probe.method("wait_default", { args = { "int", "any?" } }, function(_, ms, tag) return wait(ms, tag) end)
 probe.method("wait_short", { args = { "int", "any?" }, timeout_ms = 200 }, function(_, ms, tag) return wait(ms, tag) end)
+probe.method("busy", { args = { "int" } }, function(_, ms)
+  local until_us = fae.time.monotonic_us() + ms * 1000
+  while fae.time.monotonic_us() < until_us do end
+  return ms
+end)
 probe.method("ended", { args = { "any" } }, function(_, tag) return ended[tag] end)
 probe.method("most", function()
   local was = most
