@@ -6,6 +6,7 @@
 
 #include <sys/mman.h>
 
+#include "base/sanitize.h"
 #include "base/alloc.h"
 #include "base/hist.h"
 #include "base/log.h"
@@ -60,7 +61,7 @@ static void a_nudge_leaves_a_trace_once(void **state)
     signal(SIGUSR2, SIG_DFL);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !FAE_ASAN && !FAE_TSAN
 static int die_of(void *arg)
 {
     fae_crash_install(&slots->slots[0], NULL, NULL);
@@ -171,7 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_nudge_leaves_a_trace_once, setup, teardown),
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !FAE_ASAN && !FAE_TSAN
         cmocka_unit_test_setup_teardown(crashes_leave_their_name_and_still_end_it, setup, teardown),
 #endif
         cmocka_unit_test_setup_teardown(reports_survive_nonsense, setup, teardown),

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/sanitize.h"
 #include "base/shmutex.h"
 
 struct shared {
@@ -128,6 +129,8 @@ static void unlock_it(void *unused)
 static void unlocking_what_is_not_held_is_a_bug(void **state)
 {
     (void)state;
+    if (FAE_TSAN)
+        return; /* it reports the misuse itself */
     assert_true(unit_aborts(unlock_it, NULL));
 }
 

@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -193,18 +192,26 @@ static void put_pid(struct line *l)
         put_logfmt(l, "pid", text, (size_t)n);
 }
 
+/* By hand: gmtime_r and strftime take a lock of libc's, which a fork may copy while another thread holds it. Years are
+ * counted from March, so that the leap day is their last one; 719468 days lie between 0000-03-01 and 1970-01-01. */
 static void put_time(struct line *l)
 {
-    uint64_t ms = fae_wall_ms();
-    time_t s = (time_t)(ms / 1000);
+    uint64_t ms = fae_wall_ms(), s = ms / 1000, days = s / 86400 + 719468;
+    uint64_t era = days / 146097, day = days % 146097; /* 400 years each */
+    uint64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    uint64_t month;
     char text[40];
-    struct tm tm;
-    size_t n;
+    int n;
 
-    gmtime_r(&s, &tm);
-    n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    n += (size_t)snprintf(text + n, sizeof text - n, ".%03uZ", (unsigned)(ms % 1000));
-    put_field(l, "ts", text, n);
+    day -= 365 * year + year / 4 - year / 100;
+    month = (5 * day + 2) / 153;
+    day -= (153 * month + 2) / 5;
+    month = month < 10 ? month + 3 : month - 9;
+    year += era * 400 + (month <= 2);
+    n = snprintf(text, sizeof text, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)year, (unsigned)month,
+                 (unsigned)day + 1, (unsigned)(s / 3600 % 24), (unsigned)(s / 60 % 60), (unsigned)(s % 60),
+                 (unsigned)(ms % 1000));
+    put_field(l, "ts", text, (size_t)n);
 }
 
 static void finish(struct line *l)

@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/hist.h"
 #include "base/log.h"
+#include "base/sanitize.h"
 #include "proc/stackscan.h"
 #include "rpc/stats.h"
 
@@ -156,7 +157,7 @@ void fae_crash_install(struct fae_slot *slot, void (*nudged)(void *arg), void *a
     fae_stackscan_init();
     sigaltstack(&alternate, NULL);
     handle(SIGUSR2, on_nudge, SA_RESTART);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !FAE_ASAN && !FAE_TSAN
     for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
         handle(signals[i].number, on_crash, 0);
 #else

@@ -7,19 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sanitize.h"
+
 #define CHUNK (64 * 1024)
 
 /* The sanitizer sees every block's bounds only when it comes from malloc. */
-#if defined(__SANITIZE_ADDRESS__)
-#define SMALL 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SMALL 0
-#endif
-#endif
-#ifndef SMALL
-#define SMALL FAE_LUA_SMALL
-#endif
+#define SMALL (FAE_ASAN ? 0 : FAE_LUA_SMALL)
 
 static unsigned list_of(size_t size)
 {

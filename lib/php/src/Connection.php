@@ -290,6 +290,9 @@ final class Connection
             }
             return true;
         }
+        if ($message[0] !== 1 || count($message) !== 4) {
+            return false;
+        }
         $call = $this->waiting[$message[1]] ?? null;
         if ($call) {
             unset($this->waiting[$message[1]]);
@@ -299,7 +302,7 @@ final class Connection
                 $call->succeed($message[3] ?? null);
             }
         }
-        return $message[0] === 1;
+        return true;
     }
 
     private function lose(): void

@@ -64,8 +64,7 @@ final class NodeTest extends TestCase
         $values = [
             true, false, 0, -1, 127, 128, -32, -33, 65536, 1 << 31, 1 << 32, (1 << 53) + 1, PHP_INT_MAX, PHP_INT_MIN,
             0.5, -1e300, '', 'text', "\u{1F600} äö", "\xff\x00\xfe", str_repeat("\x80", 300), str_repeat('x', 70000),
-            [], [1, 2, 3], ['a' => 1, 'b' => [true, 'c' => []]], [5 => 'five', 7 => 'seven'], ['' => 'empty key'],
-            range(1, 1000),
+            [], [1, 2, 3], ['a' => ['b' => [true, 1.5, []]]], [5 => 'five'], ['' => 'empty key'], range(1, 1000),
         ];
         return array_map(static fn ($value) => [$value], $values);
     }
@@ -156,7 +155,8 @@ final class NodeTest extends TestCase
             $answers = self::client(['timeout_ms' => 20000], $kind)->batch(array_fill(0, 24, ['sys.echo', $text]));
             self::assertSame(array_fill(0, 24, true), array_map(static fn ($answer) => $answer === $text, $answers));
         }
-        self::assertSame(range(1, 3000), self::client()->batch(array_map(static fn ($i) => ['sys.echo', $i], range(1, 3000))));
+        $numbers = range(1, 3000);
+        self::assertSame($numbers, self::client()->batch(array_map(static fn ($i) => ['sys.echo', $i], $numbers)));
     }
 
     public function testTheContextGoesAlong(): void
@@ -199,12 +199,9 @@ final class NodeTest extends TestCase
         $fae->notify('probe.note', ['first']);
         $fae->context = new Context('other');
         $fae->notify('probe.note', ['second']);
-        self::assertSame([
-            ['rid' => Context::ofRequest()->rid, 'value' => 'first'], ['rid' => $fae->context->rid, 'value' => 'second'],
-        ], array_map(static function (array $note): array {
-            ksort($note);
-            return $note;
-        }, $fae->probe->noted()));
+        $noted = $fae->probe->noted();
+        self::assertSame(['first', 'second'], array_column($noted, 'value'));
+        self::assertSame([Context::ofRequest()->rid, $fae->context->rid], array_column($noted, 'rid'));
     }
 
     public function testPersistentClientsShareAConnection(): void

@@ -1,9 +1,10 @@
 <?php
 // SPDX-License-Identifier: BSD-2-Clause
 /**
- * A node that does as told: `php fake.php ADDRESS STEPS`, STEPS being JSON of one list of steps a connection. Writes the
- * address, then every message that it reads, as JSON lines. Steps: ["read", n], ["answer", n, value] and
- * ["refuse", n, error] for the nth request read, ["send", hex], ["close"].
+ * A node that does as told: `php fake.php ADDRESS STEPS`, STEPS being JSON of one list of steps a connection. Writes
+ * the address, then every message that it reads, as JSON lines. Steps: ["read", n]; for the nth request read
+ * ["answer", n, value], ["answer slowly", n, value] (byte by byte), ["refuse", n, error]; ["send", hex], ["close"],
+ * ["until hung up"].
  */
 
 $server = stream_socket_server($argv[1], $code, $why);
@@ -40,6 +41,11 @@ foreach (json_decode($argv[2], true) as $steps) {
         }
         if ($step === 'answer') {
             fwrite($client, msgpack_pack([1, $requests[$a][1], null, $b]));
+        } elseif ($step === 'answer slowly') {
+            foreach (str_split(msgpack_pack([1, $requests[$a][1], null, $b])) as $byte) {
+                fwrite($client, $byte);
+                usleep(300);
+            }
         } elseif ($step === 'refuse') {
             fwrite($client, msgpack_pack([1, $requests[$a][1], $b, null]));
         } elseif ($step === 'send') {
