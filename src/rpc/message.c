@@ -138,9 +138,7 @@ static void put_error_string(struct fae_buf *out, const struct fae_failure *f)
 static void put_error(struct fae_buf *out, enum fae_error_form form, const struct fae_failure *f)
 {
     switch (form) {
-    case FAE_ERROR_STRING:
-        put_error_string(out, f);
-        return;
+    case FAE_ERROR_STRING: put_error_string(out, f); return;
     case FAE_ERROR_ARRAY:
         fae_mp_array(out, 2);
         put_text(out, f->code, f->code_len);

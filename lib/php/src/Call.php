@@ -15,7 +15,8 @@ final class Call
     public bool $idempotent;
     /** @var bool may the node have seen it? */
     public bool $sent = false;
-    public bool $done = false;
+    /** @var bool did the node answer it? */
+    public bool $answered = false;
     /** @var mixed */
     public $value = null;
     public ?Error $error = null;
@@ -27,22 +28,10 @@ final class Call
         $this->idempotent = $idempotent;
     }
 
-    public function succeed($value): void
-    {
-        $this->done = true;
-        $this->value = $value;
-    }
-
-    public function fail(Error $error): void
-    {
-        $this->done = true;
-        $this->error = $error;
-    }
-
     /** Forgets how it went, for another try. */
     public function again(): void
     {
-        $this->done = $this->sent = false;
+        $this->sent = $this->answered = false;
         $this->error = null;
     }
 }

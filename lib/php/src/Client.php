@@ -26,8 +26,9 @@ final class Client
     ];
     private const FIXED = ['persistent' => 1, 'shuffle' => 1, 'dead_ms' => 1];
 
-    /** Codes after which a call is sent again, if it is idempotent or surely did not run. */
-    private const RESENT = ['WORKER_LOST' => 1, 'UNAVAILABLE' => 1, 'DRAINING' => 1, 'BUSY' => 1, 'OVERLOAD' => 1];
+    /** Codes after which a call may be sent again: of an answer, and where there was none. */
+    private const NOT_NOW = ['DRAINING' => 1, 'BUSY' => 1, 'OVERLOAD' => 1];
+    private const LOST = ['WORKER_LOST' => 1, 'UNAVAILABLE' => 1] + self::NOT_NOW;
 
     /** @var Context goes with every call; shared by all clients of a PHP request until you set another */
     public Context $context;
@@ -114,7 +115,7 @@ final class Client
                     ->notify($method, $params, $this->context, $until);
                 return;
             } catch (Error $error) {
-                if (!isset(self::RESENT[$error->errorCode]) || !$this->pause($round, $until)) {
+                if (!isset(self::LOST[$error->errorCode]) || !$this->pause($round, $until)) {
                     throw $error;
                 }
             }
@@ -192,11 +193,10 @@ final class Client
                 $this->nodes->learn($connection, $calls);
             } catch (Error $error) {
                 foreach ($calls as $call) {
-                    $call->fail($error);
+                    $call->error = $error;
                 }
             }
-            $calls = array_filter($calls, static fn (Call $call) => $call->error
-                && isset(self::RESENT[$call->error->errorCode]) && ($call->idempotent || !$call->sent));
+            $calls = array_filter($calls, [self::class, 'mayRunAgain']);
             if (!$calls || !$this->pause($round, $until)) {
                 return;
             }
@@ -204,6 +204,12 @@ final class Client
                 $call->again();
             }
         }
+    }
+
+    private static function mayRunAgain(Call $call): bool
+    {
+        $codes = $call->answered ? self::NOT_NOW : self::LOST;
+        return $call->error && isset($codes[$call->error->errorCode]) && ($call->idempotent || !$call->sent);
     }
 
     /** Waits for the next try, unless there is none. */

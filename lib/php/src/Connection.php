@@ -296,10 +296,11 @@ final class Connection
         $call = $this->waiting[$message[1]] ?? null;
         if ($call) {
             unset($this->waiting[$message[1]]);
+            $call->answered = true;
             if (isset($message[2])) {
-                $call->fail(Error::fromWire($message[2]));
+                $call->error = Error::fromWire($message[2]);
             } else {
-                $call->succeed($message[3] ?? null);
+                $call->value = $message[3];
             }
         }
         return true;
@@ -319,7 +320,7 @@ final class Connection
     private function failAll(Error $error): void
     {
         foreach ($this->waiting as $call) {
-            $call->fail($error);
+            $call->error = $error;
         }
         $this->close();
     }

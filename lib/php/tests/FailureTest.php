@@ -100,6 +100,15 @@ final class FailureTest extends TestCase
         self::assertCount(4, $node->heard());
     }
 
+    public function testWhatAServantCannotReachIsNotTriedAgain(): void
+    {
+        $node = $this->node([['read', 1], ['refuse', 0, 'UNAVAILABLE: redis-a is down'], ['until hung up']]);
+        $fae = new Client($node->address, ['idempotent' => true] + self::NO_WAIT);
+        self::assertInstanceOf(Error\Unavailable::class, self::errorOf(fn () => $fae->a->b()));
+        unset($fae);
+        self::assertSame(['a.b', 'hung up'], [($heard = $node->heard())[0][2], $heard[1]]);
+    }
+
     public function testTheNextAddressIsTaken(): void
     {
         $node = $this->node([['read', 2], ['answer', 0, 1], ['answer', 1, 2]]);

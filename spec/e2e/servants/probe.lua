@@ -2,6 +2,7 @@
 --
 -- probe: shows specs what a call sees and what becomes of it.
 local fae = require "fae"
+local node = require "fae.node"
 local probe = fae.servant "probe"
 
 local ended = {}          -- tag -> code of the err that ended its wait
@@ -74,6 +75,7 @@ probe.method("call", function(call)
     left_ms = call:time_left(),
   }
 end)
+probe.method("pid", function() return node.about().pid end)
 probe.method("note", { args = { "any" } }, function(call, value)
   noted[#noted + 1] = { value = value, rid = call.rid }
 end)

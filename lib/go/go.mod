@@ -1,0 +1,5 @@
+module fae
+
+go 1.19
+
+require github.com/vmihailenco/msgpack/v5 v5.4.1
