@@ -5,40 +5,28 @@ package fae
 
 import (
 	"fmt"
-	"math/rand"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
 
 // Error is a call that failed: Code is "TIMEOUT", "BAD_ARGS", ...
-type Error struct {
-	Code      string `msgpack:"code"`
-	Message   string `msgpack:"message"`
-	Retryable bool   `msgpack:"retryable"`
-}
+type Error struct{ Code, Message string }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
-
-type answer struct {
-	_msgpack struct{} `msgpack:",as_array"`
-	Kind     int
-	ID       uint32
-	Error    *Error
-	Result   any
-}
 
 // Client may be used by many goroutines.
 type Client struct {
 	Context map[string]any // goes with every call; not to be changed while calls are made
-	Timeout time.Duration
-	conn    net.Conn
-	mu      sync.Mutex // of what follows, and of writing
-	lastID  uint32
-	waiting map[uint32]chan answer // nil once the connection is lost
+	timeout time.Duration
+	Conn    net.Conn // close it when done
+	lastID  atomic.Uint32
+	waiting sync.Map      // msgid as text -> chan []any
+	lost    chan struct{} // closed when the connection is
 }
 
 // Dial connects to "unix:/path" or "tcp://host:port".
@@ -48,53 +36,49 @@ func Dial(address, reason string, timeout time.Duration) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	context := map[string]any{"rid": rand.Int63(), "reason": reason, "deadline_ms": timeout.Milliseconds()}
-	c := &Client{Context: context, Timeout: timeout, conn: conn, waiting: map[uint32]chan answer{}}
+	c := &Client{timeout: timeout, Conn: conn, lost: make(chan struct{})}
+	c.Context = map[string]any{"rid": time.Now().UnixNano(), "reason": reason, "deadline_ms": timeout.Milliseconds()}
 	go c.read()
-	return c, c.write([]any{2, "sys.hello", []any{map[string]string{"error": "map"}}})
+	return c, c.write(2, "sys.hello", []any{map[string]string{"error": "array"}})
 }
 
-// Close ends the connection; calls under way fail with WORKER_LOST.
-func (c *Client) Close() error { return c.conn.Close() }
-
-// Call returns the result: nil, bool, an integer, float64, string, []byte, []any or map[string]any. Failures are *Error.
+// Call returns the result: nil, bool, int64, uint64, float64, string, []byte, []any or map[string]any.
 func (c *Client) Call(method string, params ...any) (any, error) {
-	back := make(chan answer, 1)
-	c.mu.Lock()
-	c.lastID++
-	id := c.lastID
-	if c.waiting != nil {
-		c.waiting[id] = back
-	} else {
-		close(back)
-	}
-	c.mu.Unlock()
-	if err := c.write([]any{0, id, method, append([]any{}, params...), c.Context}); err != nil {
-		c.conn.Close()
+	id, back := c.lastID.Add(1), make(chan []any, 1)
+	c.waiting.Store(fmt.Sprint(id), back)
+	defer c.waiting.Delete(fmt.Sprint(id))
+	if err := c.write(0, id, method, append([]any{}, params...), c.Context); err != nil {
+		return nil, err
 	}
 	select {
-	case got, ok := <-back: // answers come in any order
-		if !ok {
-			return nil, &Error{"WORKER_LOST", "the connection was lost before the answer came", true}
+	case answer := <-back:
+		if failed, ok := answer[2].([]any); ok && len(failed) == 2 {
+			return nil, &Error{fmt.Sprint(failed[0]), fmt.Sprint(failed[1])}
 		}
-		if got.Error != nil {
-			return nil, got.Error
-		}
-		return got.Result, nil
-	case <-time.After(c.Timeout + 50*time.Millisecond): // the node should have said so itself
-		c.mu.Lock()
-		delete(c.waiting, id)
-		c.mu.Unlock()
-		return nil, &Error{"TIMEOUT", fmt.Sprintf("no answer from %s in time", method), true}
+		return answer[3], nil
+	case <-c.lost:
+		return nil, &Error{"WORKER_LOST", "the connection was lost before the answer came"}
+	case <-time.After(c.timeout + 50*time.Millisecond): // the node should have said so itself
+		return nil, &Error{"TIMEOUT", "no answer in time"}
 	}
 }
 
-func (c *Client) write(message []any) error {
+func (c *Client) write(message ...any) error {
 	bytes, err := msgpack.Marshal(message)
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if err == nil {
-		_, err = c.conn.Write(bytes)
+		_, err = c.Conn.Write(bytes) // of many goroutines, one after the other
 	}
 	return err
+}
+
+func (c *Client) read() {
+	in := msgpack.NewDecoder(c.Conn)
+	in.UseLooseInterfaceDecoding(true)
+	for answer, err := in.DecodeSlice(); err == nil && len(answer) > 1; answer, err = in.DecodeSlice() {
+		if back, ok := c.waiting.LoadAndDelete(fmt.Sprint(answer[1])); ok { // in any order
+			back.(chan []any) <- answer
+		}
+	}
+	close(c.lost)
+	c.Conn.Close()
 }

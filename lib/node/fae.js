@@ -31,7 +31,8 @@ class Client {
       if (this.socket.destroyed) throw new FaeError({ code: 'CLOSED', message: 'the client is closed' });
       const id = (this.lastId = (this.lastId + 1) >>> 0);
       // The node ends the call itself at its deadline; this is for when it cannot.
-      const timer = setTimeout(() => this.end(id, { code: 'TIMEOUT', message: 'no answer in time' }), this.timeoutMs + 50);
+      const late = { code: 'TIMEOUT', message: 'no answer in time' };
+      const timer = setTimeout(() => this.end(id, late), this.timeoutMs + 50);
       this.waiting.set(id, { resolve, reject, timer });
       this.socket.write(encode([0, id, method, params, this.context]));
     });
@@ -62,8 +63,8 @@ class Client {
 
   lose(error) {
     this.socket.destroy();
-    const why = { code: 'WORKER_LOST', message: (error && error.message) || 'the connection was closed', retryable: true };
-    for (const id of [...this.waiting.keys()]) this.end(id, why);
+    const message = (error && error.message) || 'the connection was closed';
+    for (const id of [...this.waiting.keys()]) this.end(id, { code: 'WORKER_LOST', message, retryable: true });
   }
 }
 

@@ -36,8 +36,8 @@ class Client:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ids = itertools.cycle(range(1, 1 << 32))
         self.unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=1 << 28)
-        self.context = {"rid": random.getrandbits(63) | 1, "reason": reason or os.path.basename(sys.argv[0]), "uid": uid,
-                        "deadline_ms": int(timeout_s * 1000)}
+        self.context = {"rid": random.getrandbits(63) | 1, "reason": reason or os.path.basename(sys.argv[0]),
+                        "uid": uid, "deadline_ms": int(timeout_s * 1000)}
         self.notify("sys.hello", {"error": "map"})
 
     def call(self, method, *params):

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -77,8 +78,35 @@ def title(pid):
         return f"{f.read().strip()} ({words[:40]})"
 
 
+def connect(addr):
+    kind, _, rest = addr.partition(":")
+    if kind == "unix":
+        sock = socket.socket(socket.AF_UNIX)
+        target = rest
+    else:
+        sock = socket.socket()
+        host, _, port = rest.lstrip("/").rpartition(":")
+        target = (host, int(port))
+    sock.settimeout(10)
+    try:
+        sock.connect(target)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def connects(addr):
+    try:
+        connect(addr).close()
+        return True
+    except OSError:
+        return False
+
+
 class Server:
-    """A server and its children. ready(line) is asked for each line of its output until it gives the addresses."""
+    """A server and its children. ready(line) is asked for each line of its output until it gives the addresses; or
+    ready is a list of addresses, for one that says nothing: the first takes connections when it is there."""
 
     def __init__(self, name, argv, ready, cpu=None, cwd=None):
         self.name, self.log = name, []
@@ -99,10 +127,12 @@ class Server:
                 break
             pending += more or ""
             *lines, pending = pending.split("\n")
-            for line in lines:
-                self.log.append(line)
-                addrs = ready(line)
-                if addrs is not None:
+            self.log += lines
+            if isinstance(ready, list):
+                if connects(ready[0]):
+                    return ready
+            else:
+                for addrs in filter(None, map(ready, lines)):
                     return addrs
             time.sleep(0.01)
         self.stop()

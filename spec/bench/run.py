@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# `make bench`: what a call costs the server, against a bare limit server in the same run (and redis, when installed).
+# `make bench`: what a call costs the server, against a bare limit server in the same run (and redis, memcached, nginx
+# with lua and tarantool, as far as they are installed).
 # Servers run on one cpu, the generator on another; servers take turns, and the figure of a round is a ratio within
 # that round, so that a machine that slows down slows both. One table below says what is measured and what is owed.
 #
@@ -31,8 +32,44 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(ROOT, os.environ.get("B", "build"))
 ECHO = {"id": 12345, "name": "some user name", "email": "user@example.com", "city": "Amsterdam", "score": 98.6}
 PING = b"*1\r\n$4\r\nPING\r\n"
+HTTP = b"GET /noop HTTP/1.1\r\nHost: x\r\n\r\n"
+NOOP = b"\x82\x00\x0a\x01\x05\x82\x22\xa4noop\x21\x90"  # tarantool: {type: call, sync: 5} {function, arguments}
+PEERS = {  # what is asked, bytes of greeting, bytes to compare (0: all)
+    "memcached": (b"get k\r\n", 0, 0),
+    "nginx": (HTTP, 0, len("HTTP/1.1 200 OK")),
+    "tarantool": (b"\xce" + struct.pack(">I", len(NOOP)) + NOOP, 128, 0),
+}
+NGINX_CONF = """\
+load_module {modules}/ndk_http_module.so;
+load_module {modules}/ngx_http_lua_module.so;
+daemon off;
+master_process off;
+pid {path}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {path}/body;
+    proxy_temp_path {path}/proxy;
+    fastcgi_temp_path {path}/fastcgi;
+    uwsgi_temp_path {path}/uwsgi;
+    scgi_temp_path {path}/scgi;
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = /noop {{ content_by_lua_block {{ ngx.header.content_length = 2 ngx.print("ok") }} }}
+    }}
+}}
+"""
+TARANTOOL_SCRIPT = """\
+box.cfg {{ work_dir = "{path}", wal_mode = "none", log_level = 2 }}
+function noop() end
+box.schema.user.grant("guest", "execute", "universe")
+box.cfg {{ listen = "127.0.0.1:{port}" }}
+"""
 SESSIONS = 10_000
 PEAK_OF = 20
+NGINX_MODULES = "/usr/lib/nginx/modules"
 CROWDED = 0.1  # a server that waited this part of its time for its cpu was not alone on it
 
 
@@ -113,16 +150,38 @@ class Bench:
         return self.start_node("fae8", 8, cpu=self.server_cpu)
 
     def start_redis(self):
-        binary = shutil.which("redis-server")
-        if not binary:
-            return None
-        port, path = free_port(), self.dir("redis")
-        argv = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", path,
-                "--io-threads", "1", "--tcp-backlog", "4096", "--maxclients", "15000", "--daemonize", "no"]
+        port = free_port()
+        argv = [installed("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
+                "no", "--dir", self.dir("redis"), "--io-threads", "1", "--tcp-backlog", "4096", "--maxclients", "15000",
+                "--daemonize", "no"]
+        return Server("redis", argv, [f"tcp://127.0.0.1:{port}"], self.server_cpu)
 
-        def ready(line):
-            return [f"tcp://127.0.0.1:{port}"] if "Ready to accept connections" in line else None
-        return Server("redis", argv, ready, self.server_cpu)
+    def start_memcached(self):
+        port = free_port()
+        argv = [installed("memcached"), "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-c", "4096"]
+        if os.geteuid() == 0:
+            argv += ["-u", "root"]
+        server = Server("memcached", argv, [f"tcp://127.0.0.1:{port}"], self.server_cpu)
+        if ask(server.tcp(), b"set k 0 0 100\r\n" + b"v" * 100 + b"\r\n") != b"STORED\r\n":
+            raise Failed("memcached does not store")
+        return server
+
+    def start_nginx(self):
+        binary, port, path = installed("nginx"), free_port(), self.dir("nginx")
+        if not os.path.exists(f"{NGINX_MODULES}/ngx_http_lua_module.so"):
+            raise NotInstalled("nginx's lua module")
+        conf = os.path.join(path, "nginx.conf")
+        with open(conf, "w") as f:
+            f.write(NGINX_CONF.format(modules=NGINX_MODULES, path=path, port=port))
+        return Server("nginx", [binary, "-p", path, "-c", conf, "-e", "stderr"], [f"tcp://127.0.0.1:{port}"],
+                      self.server_cpu)
+
+    def start_tarantool(self):
+        binary, port, path = installed("tarantool"), free_port(), self.dir("tarantool")
+        script = os.path.join(path, "noop.lua")
+        with open(script, "w") as f:
+            f.write(TARANTOOL_SCRIPT.format(path=path, port=port))
+        return Server("tarantool", [binary, script], [f"tcp://127.0.0.1:{port}"], self.server_cpu)
 
     def measure(self, name, via, args):
         """One turn of a server, after a short one that nobody counts."""
@@ -141,6 +200,33 @@ class Bench:
     def close(self):
         procs.stop_all()
         shutil.rmtree(self.tmp, ignore_errors=True)
+
+
+class NotInstalled(Exception):
+    """What a row needs is not on this machine."""
+
+
+def installed(name):
+    path = shutil.which(name)
+    if not path:
+        raise NotInstalled(name)
+    return path
+
+
+def ask(addr, data, greeting=0):
+    """All that a server answers, until it is silent."""
+    with procs.connect(addr) as sock:
+        while greeting > 0:
+            greeting -= len(sock.recv(greeting))
+        sock.sendall(data)
+        answer = sock.recv(65536)
+        sock.settimeout(0.1)
+        try:
+            while more := sock.recv(65536):
+                answer += more
+        except TimeoutError:
+            pass
+    return answer
 
 
 def ready_line(prefix):
@@ -186,15 +272,49 @@ def against(base, via, *args, server="fae"):
 
 def limit_against_redis(*args):
     def one_round(bench, number):
-        if bench.get("redis") is None:
-            return None
-        raw = ["--raw", PING.hex(), "--raw-answer-bytes", "7"] + list(args)
+        bench.get("redis")
+        redis = bench.measure("redis", "tcp", raw(PING, b"+PONG\r\n") + list(args))
         limit = bench.measure("limit", "tcp", list(args) + ["sys.noop"])
-        redis = bench.measure("redis", "tcp", raw)
         return {"value": limit["us"] / redis["us"], "us": limit["us"], "base_us": redis["us"],
                 "calls_per_s": limit["calls_per_s"], "p99_us": limit["p99_us"],
                 "crowded": max(limit["crowded"], redis["crowded"]),
                 "failed": limit["failed"] + redis["failed"]}
+    return one_round
+
+
+def raw(data, answer, greeting=0, compare=0):
+    """Arguments of the generator for another protocol."""
+    args = ["--raw", data.hex(), "--raw-answer-bytes", str(len(answer))]
+    args += ["--raw-greeting", str(greeting)] if greeting else []
+    return args + (["--raw-compare", str(compare)] if compare else [])
+
+
+def peer(name, *args):
+    """CPU a request of another kind of server over that of limit, which shows what the kernel alone costs."""
+    data, greeting, compare = PEERS[name]
+
+    def one_round(bench, number):
+        answer = ask(bench.get(name).tcp(), data, greeting)
+        got = bench.measure(name, "tcp", raw(data, answer, greeting, compare) + list(args))
+        limit = bench.measure("limit", "tcp", list(args) + ["sys.noop"])
+        return {"value": got["us"] / limit["us"], "us": got["us"], "base_us": limit["us"],
+                "calls_per_s": got["calls_per_s"], "p99_us": got["p99_us"],
+                "crowded": max(got["crowded"], limit["crowded"]), "failed": got["failed"] + limit["failed"]}
+    return one_round
+
+
+def generator(*args):
+    """The rate that the generator can make over the one that limit can answer, each with a cpu of its own: what a call
+    costs limit over what it costs the generator. `reached` is how busy it really kept limit, which needs both cpus to
+    be ours."""
+    def one_round(bench, number):
+        got = bench.measure("limit", "tcp", list(args) + ["sys.noop"])
+        ran = got["us"] * got["ok"] / 1e6
+        reached = ran / (got["seconds"] - ran * got["crowded"] / (1 - got["crowded"]))
+        say(f"    limit was busy for {100 * reached:.0f} % of the time, the generator {100 * got['client_busy']:.0f} %")
+        return {"value": got["us"] / got["client_cpu_us"], "us": got["client_cpu_us"], "base_us": got["us"],
+                "calls_per_s": got["calls_per_s"], "reached": reached, "client_busy": got["client_busy"],
+                "crowded": got["crowded"], "failed": got["failed"]}
     return one_round
 
 
@@ -203,20 +323,6 @@ def noop_rate(bench, number):
     got = bench.measure("fae", "tcp", ["-p", "16", "sys.noop"])
     return {"value": got["calls_per_s"], "us": got["us"], "calls_per_s": got["calls_per_s"], "p99_us": got["p99_us"],
             "crowded": got["crowded"], "failed": got["failed"]}
-
-
-def connect(addr):
-    kind, _, rest = addr.partition(":")
-    if kind == "unix":
-        sock = socket.socket(socket.AF_UNIX)
-        target = rest
-    else:
-        sock = socket.socket()
-        host, _, port = rest.lstrip("/").rpartition(":")
-        target = (host, int(port))
-    sock.settimeout(10)
-    sock.connect(target)
-    return sock
 
 
 def call_noop(sock):
@@ -238,12 +344,12 @@ def idle_sessions(bench, number):
     socks = []
     try:
         for _ in range(10):  # whatever a first call brings with it
-            with connect(server.tcp()) as sock:
+            with procs.connect(server.tcp()) as sock:
                 call_noop(sock)
         time.sleep(0.5)
         before = {pid: procs.rss_bytes(pid) for pid in server.pids()}
         for _ in range(SESSIONS):
-            socks.append(connect(server.tcp()))
+            socks.append(procs.connect(server.tcp()))
             call_noop(socks[-1])
         time.sleep(1)
         after = {pid: procs.rss_bytes(pid) for pid in server.pids()}
@@ -408,12 +514,15 @@ SHORT = ("-c", "100", "--connect-per-call")
 
 
 class Row:
+    """target None: nothing is owed, the figure is for comparison."""
+
     def __init__(self, name, text, one_round, target, unit="x", least=False, rounds=None):
         self.name, self.text, self.one_round, self.target = name, text, one_round, target
         self.unit, self.least, self.rounds = unit, least, rounds
 
 
 ROWS = [
+    Row("generator", "generator's rate over limit's, 50 x 16", generator(*MANY), 0.9, least=True),
     Row("limit-1", "limit over redis PING, 50 x 1", limit_against_redis(*ONE), 0.97),
     Row("limit-16", "limit over redis PING, 50 x 16", limit_against_redis(*MANY), 0.75),
     Row("noop-tcp", "sys.noop, 50 x 1, tcp", against("limit", "tcp", *ONE, "sys.noop"), 1.06),
@@ -426,42 +535,47 @@ ROWS = [
     Row("short-tcp", "connect, call, close, tcp", against("limit", "tcp", *SHORT, "--spread", "32", "sys.noop"), 1.05),
     Row("short-unix-8", "the same, unix, 8 workers over 1",
         against("fae", "unix", *SHORT, "sys.noop", server="fae8"), 1.2),
+    Row("memcached-1", "memcached get over limit, 50 x 1", peer("memcached", *ONE), None),
+    Row("memcached-16", "memcached get over limit, 50 x 16", peer("memcached", *MANY), None),
+    Row("nginx-1", "nginx with lua over limit, 50 x 1", peer("nginx", *ONE), None),
+    Row("nginx-16", "nginx with lua over limit, 50 x 16", peer("nginx", *MANY), None),
+    Row("tarantool-1", "tarantool call over limit, 50 x 1", peer("tarantool", *ONE), None),
+    Row("tarantool-16", "tarantool call over limit, 50 x 16", peer("tarantool", *MANY), None),
     Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),
     Row("reload-load", "p99 under 10 reloads/s over quiet", reload_under_load, 2.0, rounds=1),
     Row("reload-rss", "RSS after 1,000 good + 1,000 bad reloads", reload_memory, 1.05, rounds=1),
 ]
 
 
+def keeps(row, value):
+    return row.target is None or (value >= row.target if row.least else value <= row.target)
+
+
 def summarise(row, rounds):
     values = [r["value"] for r in rounds]
     value = statistics.median(values)
     failed = sum(r["failed"] for r in rounds)
-    kept = (value >= row.target if row.least else value <= row.target) and failed == 0
     medians = {key: statistics.median(r[key] for r in rounds) for key in rounds[0] if key != "failed"}
     return {**medians, "text": row.text, "target": row.target, "unit": row.unit, "value": value, "low": min(values),
-            "high": max(values), "failed": failed, "pass": kept, "rounds": rounds}
+            "high": max(values), "failed": failed, "pass": keeps(row, value) and failed == 0, "rounds": rounds}
 
 
 def measure_rows(bench, rows):
     """Rounds outside, rows inside: what drifts drifts through all of them."""
-    rounds, errors = {row.name: [] for row in rows}, {}
+    rounds, unmeasured = {row.name: [] for row in rows}, {}
     for number in range(max(bench.args.rounds, 1)):
         for row in rows:
-            if row.name in errors or number >= (row.rounds or bench.args.rounds):
+            if row.name in unmeasured or number >= (row.rounds or bench.args.rounds):
                 continue
             say(f"  round {number + 1}: {row.name}: {row.text}")
             try:
-                figures = row.one_round(bench, number)
-                if figures is not None:
-                    rounds[row.name].append(figures)
+                rounds[row.name].append(row.one_round(bench, number))
+            except NotInstalled as what:
+                unmeasured[row.name] = {"text": row.text, "pass": True, "absent": f"{what} is not installed"}
             except (Failed, subprocess.TimeoutExpired, OSError) as error:
-                errors[row.name] = str(error)
+                unmeasured[row.name] = {"text": row.text, "pass": False, "error": str(error)}
                 say(f"    {error}")
-    results = {row.name: summarise(row, rounds[row.name]) for row in rows
-               if rounds[row.name] and row.name not in errors}
-    for name, error in errors.items():
-        results[name] = {"text": next(r.text for r in rows if r.name == name), "pass": False, "error": error}
-    return {row.name: results[row.name] for row in rows if row.name in results}
+    return {row.name: unmeasured.get(row.name) or summarise(row, rounds[row.name]) for row in rows}
 
 
 def show(value, unit):
@@ -469,14 +583,14 @@ def show(value, unit):
 
 
 def print_row(name, r):
-    if "error" in r:
-        print(f"{r['text']:42}  not measured: {r['error'].splitlines()[0]}")
+    if "value" not in r:
+        print(f"{r['text']:42}  {r.get('absent') or 'not measured: ' + r['error'].splitlines()[0]}")
         return
     unit = r["unit"]
     spread = f"{show(r['low'], unit)} .. {show(r['high'], unit)}"
     bound = ">=" if next(row.least for row in ROWS if row.name == name) else "<="
-    print(f"{r['text']:42}{fixed(r.get('us'))}{fixed(r.get('base_us'))}{show(r['value'], unit):>13}{spread:>27}"
-          f"  {bound} {show(r['target'], unit):>11}  {'PASS' if r['pass'] else 'MISS'}"
+    owed = f"{bound} {show(r['target'], unit):>11}  {'PASS' if r['pass'] else 'MISS'}" if r["target"] is not None else ""
+    print(f"{r['text']:42}{fixed(r.get('us'))}{fixed(r.get('base_us'))}{show(r['value'], unit):>13}{spread:>27}  {owed}"
           + (f"  {r['failed']} FAILED" if r["failed"] else "") + ("  ~" if r.get("crowded", 0) > CROWDED else ""))
 
 
@@ -497,7 +611,7 @@ def compare(paths):
     print(f"{'scenario':42}{'before':>13}{'after':>13}{'change':>9}  {'us/call':>18}")
     for name, after in b["results"].items():
         before = a["results"].get(name)
-        if before is None or "error" in before or "error" in after:
+        if before is None or "value" not in before or "value" not in after:
             continue
         unit, us = after["unit"], ""
         if after.get("us") and before.get("us"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""lib/php: its phpunit tests against a node, its tables against the source, its page under nginx and php-fpm (I10 R8)."""
+"""lib/php: its phpunit tests against a node, its tables against the source, its page under nginx and php-fpm (I10)."""
 import glob
 import grp
 import json
@@ -98,7 +98,7 @@ def program(name):
 
 
 class Web:
-    """nginx and php-fpm, as www-data when we are root, in the folder of a node whose socket they may open by its group."""
+    """nginx and php-fpm, as www-data when we are root, beside a node whose socket they may open by its group."""
 
     def __init__(self, node):
         self.folder = node.folder
@@ -279,12 +279,15 @@ def test_connections_that_died_between_requests_are_replaced(web, web_node):
 @pytest.mark.parametrize("leave_ms, between_s", [(0, 0.05), (60, 0)], ids=["waiting", "on its way"])
 def test_what_a_request_left_behind_is_no_answer_of_the_next(web, leave_ms, between_s):
     for _ in range(3):
-        web.probe("?leave=%d" % leave_ms)
+        left = web.probe("?leave=%d" % leave_ms)
         time.sleep(between_s)
         with ThreadPoolExecutor(CHILDREN) as pool:  # all processes at once, and so the one it concerns
             seen = list(pool.map(web.probe, ["?wait=100"] * CHILDREN))
         assert [s["waited"] for s in seen] == ["mine"] * CHILDREN
-        assert len({s["pid"] for s in seen}) == CHILDREN
+        sessions = {s["pid"]: s["session"] for s in seen}
+        assert len(sessions) == CHILDREN
+        if between_s:
+            assert sessions[left["pid"]] != left["session"], "what was left behind is in that connection"
 
 
 def test_a_request_that_dies_within_an_answer_leaves_nothing(web):

@@ -61,7 +61,7 @@ class Callers:
         while not self.stopping.is_set():
             i += 1
             try:
-                c = c or Client(addr, timeout=5)
+                c = c or Client(addr, timeout=20)
                 got = c.call("sys.echo", i)
                 now = time.monotonic()
                 with self.lock:
@@ -104,7 +104,7 @@ def stick(node, method, kill_ms, warn_ms):
     bad.send(b"".join(request(i, "probe.wait", 30000, i) for i in range(3)))
     wait_until("they run", lambda: good.call("sys.noop", 1) == 1 and
                sum(w["calls"] for w in node.stats()["workers"]) == 3)
-    good.start("probe.wait", kill_ms + 1500, "all the while")
+    waiting = good.start("probe.wait", kill_ms + 700, "all the while")
     with Callers(node, 2) as callers:
         time.sleep(0.3)
         started = time.monotonic()
@@ -117,7 +117,7 @@ def stick(node, method, kill_ms, warn_ms):
         time.sleep(0.3)
     assert kill_ms - 60 <= took_ms <= kill_ms + 500 * SLOW, "killed after %d ms" % took_ms
     assert back_ms <= 500 * SLOW, "back after %d ms" % back_ms
-    assert good.finish(1 + 1 + 0) if False else True
+    assert good.finish(waiting) == "all the while"
     assert not callers.wrong, callers.wrong[:3]
     # Only what was in flight on that worker: those callers that were on it, once.
     assert callers.n_lost <= 2 and callers.n_calls > 100
@@ -149,7 +149,9 @@ def test_stuck_calls(method):
 
 def test_a_stuck_task_of_nobodys():
     with Node(QUICK, servants=["probe", "stuck"], workers=2, expect=["died of signal 9", "silent for", "stuck: "]) as node:
-        assert node.call("stuck.spawn") == "spawned"
+        with node.client() as c: # its answer would have gone out at the end of that turn
+            c.start("stuck.spawn")
+            assert c.recv_all() == []
         wait_until("one died", lambda: sum(w["deaths"] for w in node.workers().values()) == 1)
         wait_until("it is back", lambda: all_ready(node))
         assert node.call("sys.noop", 1) == 1
@@ -229,7 +231,7 @@ def test_kill_9_of_workers_and_ops():
         rows = node.workers()
         assert sum(row["deaths"] for row in rows.values()) == kills
         assert n_fds(node.pid) == fds
-        assert len(re.findall("died of signal 9", node.log())) == kills
+        wait_until("every death is in the log", lambda: len(re.findall("died of signal 9", node.log())) == kills)
 
 
 def test_kill_9_of_the_supervisor():
@@ -305,7 +307,7 @@ def test_a_stop_drains(number, kind):
 
 
 def test_a_drain_has_an_end():
-    with Node("drain_ms(400)", servants=["probe"], workers=2) as node:
+    with Node("drain_ms(400)\ndrain_spread_ms(100)", servants=["probe"], workers=2) as node:
         with node.client() as c:
             c.start("probe.wait", 30000)
             wait_until("it runs", lambda: sum(w["calls"] for w in node.stats()["workers"]) == 1)
@@ -331,7 +333,7 @@ def test_a_second_signal_stops_at_once():
 
 
 def test_a_stop_waits_for_no_stuck_worker():
-    with Node("drain_ms(300)\n" + QUICK, servants=["probe", "stuck"], workers=2,
+    with Node("drain_ms(300)\ndrain_spread_ms(100)\n" + QUICK, servants=["probe", "stuck"], workers=2,
               expect=STUCK + ["did not stop"]) as node:
         with node.client() as c:
             c.start("stuck.loop")
@@ -520,7 +522,7 @@ def check(tmp_path, conf):
 
 
 @pytest.mark.parametrize("conf,text", [("workers(", r"bad\.lua:\d+: "), ("while true do end", "did not end within 2000 ms"),
-                                       ("\nerror 'mine'", r"bad\.lua:2: mine"), ("os.exit(0)", "bad.lua"),
+                                       ("local t\nt.x = 1", r"bad\.lua:2: attempt to index"), ("os.exit(0)", "bad.lua"),
                                        ("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end", "bad.lua")])
 def test_a_config_that_does_not_run(tmp_path, conf, text):
     started = time.monotonic()
@@ -543,9 +545,9 @@ def test_flags_win_over_the_file(tmp_path):
         assert node.admin is None and len(node.worker_pids()) == 3
         assert node.call("sys.noop", 1, kind="unix") == 1
     code, err = serve("--workers", "many", folder=str(tmp_path))
-    assert code == 78 and "workers" in err
+    assert code == 2 and "workers" in err
     code, err = serve("--listen", "nonsense", folder=str(tmp_path))
-    assert code in (2, 78) and "nonsense" in err
+    assert code == 78 and "nonsense" in err
     code, err = serve("--wokers", "2", folder=str(tmp_path))
     assert code == 2 and 'did you mean "--workers"?' in err
     code, err = serve("--admin", "0.0.0.0:0", folder=str(tmp_path))
@@ -662,6 +664,7 @@ def test_connections_of_a_stopped_worker_are_taken_by_the_other():
     with Node(servants=["probe"], workers=2) as node:
         victim = node.worker_pids()[0]
         for _ in range(2):
+            time.sleep(0.2) # until nobody stands in for anybody
             os.kill(victim, signal.SIGSTOP)
             try:
                 worst = 0

@@ -30,7 +30,7 @@ end)
 
 @pytest.fixture
 def node():
-    with Node(servants={"shop.lua": shop("one")}, workers=2) as n:
+    with Node('lua_memory_max "64MiB"', servants={"shop.lua": shop("one")}, workers=2) as n:
         yield n
 
 
@@ -420,11 +420,29 @@ shop.method("late_timer", function()
   fae.timer(5, function() state.ticks[mark .. " late"] = (state.ticks[mark .. " late"] or 0) + 1 end)
   fae.spawn(function() while true do pcall(fae.sleep, 5) state.loops[mark .. " late"] = (state.loops[mark .. " late"] or 0) + 1 end end)
 end)
+shop.method("hold", { args = { "int" }, timeout_ms = 60000 }, function(_, ms) fae.sleep(ms) return mark end)
 shop.method("state", function()
   return { ticks = fae.map(state.ticks), loops = fae.map(state.loops), loads = state.loads, unloaded = state.unloaded,
     unloaded_late = state.unloaded_late, last_err = state.last_err }
 end)
 """
+
+
+def timers_and_tasks_of_the_old_one_stop(node, c, all_run, first):
+    assert node.reload().returncode == 0
+    wait_until("the new ones run", lambda: all_run(["two"]))
+    second = c.call("shop.state")
+    assert second["loads"] == 2 and second["last_err"] == "RELOADED"
+    assert second["ticks"]["one"] >= first["ticks"]["one"], "state was lost"
+    wait_until("on_unload ran to its end", lambda: c.call("shop.state").get("unloaded_late") == 1)
+    before = c.call("shop.state")
+    time.sleep(0.1)
+    third = c.call("shop.state")
+    for k in ("ticks", "loops"):
+        for mark in ("one", "one late"):
+            assert third[k][mark] == before[k][mark], "%s of the old generation still run" % k
+        assert third[k]["two"] > second[k]["two"]
+    assert sum(w["old_calls"] for w in node.stats()["workers"]) == 1
 
 
 def test_timers_tasks_and_state_over_a_reload():
@@ -440,19 +458,11 @@ def test_timers_tasks_and_state_over_a_reload():
             first = c.call("shop.state")
             assert first["loads"] == 1 and first.get("unloaded") is None
             node.write("shop.lua", shop("x", TICKING % "two"))
-            assert node.reload("--wait").returncode == 0
-            wait_until("the new ones run", lambda: all_run(["two"]))
-            second = c.call("shop.state")
-            assert second["loads"] == 2 and second["last_err"] == "RELOADED"
-            assert second["ticks"]["one"] >= first["ticks"]["one"], "state was lost"
-            wait_until("on_unload ran to its end", lambda: c.call("shop.state").get("unloaded_late") == 1)
-            before = c.call("shop.state")
-            time.sleep(0.1)
-            third = c.call("shop.state")
-            for k in ("ticks", "loops"):
-                for mark in ("one", "one late"):
-                    assert third[k][mark] == before[k][mark], "%s of the old generation still run" % k
-                assert third[k]["two"] > second[k]["two"]
+            with node.client() as holder: # a call keeps the old generation, and nothing but that call
+                holding = holder.start("shop.hold", 1000 * SLOW)
+                wait_until("it runs", lambda: sum(w["calls"] for w in node.stats()["workers"]) == 1)
+                timers_and_tasks_of_the_old_one_stop(node, c, all_run, first)
+                assert holder.finish(holding) == "one"
             # A bad reload runs nothing twice and stops nothing.
             node.write("shop.lua", shop("x", TICKING % "three" + '\nshop.self_check(function() error "no" end)'))
             assert node.reload().returncode == 1
@@ -465,7 +475,7 @@ def test_timers_tasks_and_state_over_a_reload():
 
 def test_rss_stays_flat_over_good_and_bad_reloads():
     """A servant with a timer, a spawned loop, a helper and a 1 MB upvalue. 1,000 + 1,000 when long."""
-    n = 1000 if LONG else 100
+    n, warm = (1000, 80) if LONG else (120, 20)
     heavy = TICKING % "x" + """
 local big = {}
 for i = 1, 1000 do big[i] = ("%d "):format(i):rep(500) end
@@ -498,11 +508,13 @@ shop.method("big", function() return #big + helper.n end)
                     lua.append(node.stats()["workers"][0]["lua_bytes"])
             return max(kib), max(lua)
 
-        before, lua_before = peak(0)
-        for i in range(20, n - 20):
+        for i in range(warm):
+            one_round(i)
+        before, lua_before = peak(warm)
+        for i in range(warm + 20, n - 20):
             one_round(i)
         after, lua_after = peak(n - 20)
-        print("\nRSS in rounds 0-20 %d KiB, %d-%d %d KiB" % (before, n - 20, n, after))
+        print("\nRSS in rounds %d-%d %d KiB, %d-%d %d KiB" % (warm, warm + 20, before, n - 20, n, after))
         assert generations(node) == {n + 1}
         assert lua_after <= lua_before * 1.02
         if not SANITIZED:

@@ -169,9 +169,16 @@ def test_bomb(big_node, name, data, answer, kind):
         assert grown <= 8192, "RSS grew by %d KiB" % grown
 
 
+def test_a_method_of_a_megabyte(big_node):
+    with big_node.client() as c:
+        assert c.error("m" * 1000000).value == 'UNKNOWN_METHOD: no method "%s"' % ("m" * 128)
+        assert c.error(b"\xff" * 1000000).value == 'UNKNOWN_METHOD: no method "%s"' % ("\ufffd" * 128)
+        assert c.call("sys.noop", 1) == 1
+
+
 def test_1000000_elements_are_allowed(big_node):
     n = 1000000 - 4 - 1
-    data = b"\x94\x00\x01\xaasys.noopxx"[:3] + b"\xa8sys.noop\x91\xdd" + n.to_bytes(4, "big") + b"\x01" * n
+    data = b"\x94\x00\x01\xa8sys.noop\x91\xdd" + n.to_bytes(4, "big") + b"\x01" * n
     with big_node.client(timeout=30) as c:
         c.send(data)
         assert c.recv() == [1, 1, None, [1] * n]

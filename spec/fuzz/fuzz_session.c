@@ -18,7 +18,8 @@
 #include "rpc/turn.h"
 
 #define MESSAGE_MAX 1024u
-#define LONG_ANSWER (100u * FAE_KIB) /* so that a dozen of them stop reading */
+#define LONG_ANSWER (64u * FAE_KIB)
+#define LONG_ANSWERS 20 /* in one session: enough to stop reading, and no more since they take most of the time */
 #define ROUNDS_MAX 4000
 
 /* Messages, whatever their order. */
@@ -37,6 +38,7 @@ static struct {
     struct parked *parked[FAE_SESSION_CALLS];
     unsigned n_parked;
     unsigned n_parked_ever;
+    unsigned n_long;
     struct tally dropped; /* answers of calls that were cancelled */
 } service;
 
@@ -69,25 +71,24 @@ static unsigned kind_of(const struct fae_request *req)
 enum { LATER, AT_LENGTH, WITH_ERROR };
 
 /* What has to be answered; also the reference's. */
-static void write_answer(struct fae_buf *out, const struct fae_request *req)
+static void write_answer(struct fae_buf *out, const struct fae_request *req, unsigned *n_long)
 {
     static const uint8_t zeros[LONG_ANSWER];
     struct fae_failure failure = {
         .code = "BAD_ARGS", .code_len = 8, .text = req->method, .text_len = req->method_len, .retry_after_ms = -1
     };
 
-    switch (kind_of(req)) {
-    case WITH_ERROR: fae_message_error(out, FAE_ERROR_STRING, req->msgid, &failure); return;
-    case AT_LENGTH:
-        fae_message_result(out, req->msgid);
-        fae_mp_bin(out, zeros, sizeof zeros);
+    if (req->context)
+        FAE_ASSERT(fae_mp_skip(req->context) > req->context);
+    if (kind_of(req) == WITH_ERROR) {
+        fae_message_error(out, FAE_ERROR_STRING, req->msgid, &failure);
         return;
-    default:
-        fae_message_result(out, req->msgid);
-        fae_buf_add(out, req->params, (size_t)(fae_mp_skip(req->params) - req->params));
-        if (req->context)
-            FAE_ASSERT(fae_mp_skip(req->context) > req->context);
     }
+    fae_message_result(out, req->msgid);
+    if (kind_of(req) == AT_LENGTH && (*n_long)++ < LONG_ANSWERS)
+        fae_mp_bin(out, zeros, sizeof zeros);
+    else
+        fae_buf_add(out, req->params, (size_t)(fae_mp_skip(req->params) - req->params));
 }
 
 static bool guard(void *arg, void (*fn)(void *), void *fn_arg)
@@ -105,13 +106,13 @@ static void call(void *arg, struct fae_session *s, const struct fae_request *req
     if (req->notification)
         return;
     if (kind_of(req) != LATER) {
-        write_answer(fae_session_out(s), req);
+        write_answer(fae_session_out(s), req, &service.n_long);
         return;
     }
     FAE_ASSERT(service.n_parked < FAE_SESSION_CALLS);
     p = fae_zalloc(sizeof *p);
     p->session = s;
-    write_answer(&p->answer, req);
+    write_answer(&p->answer, req, &service.n_long);
     service.parked[service.n_parked++] = p;
     service.n_parked_ever++;
     fae_session_began(s, &p->node);
@@ -241,6 +242,7 @@ static void send_all(const uint8_t *bytes, size_t len, uint64_t *random)
 
 struct reference {
     struct fae_buf out;
+    unsigned n_long;
     bool lost;
     bool partial;
 };
@@ -262,7 +264,7 @@ static void expect_message(struct reference *ref, const uint8_t *bytes)
     switch (fae_message_parse(bytes, &req, &why)) {
     case FAE_MESSAGE_CALL:
         if (!req.notification)
-            write_answer(&ref->out, &req);
+            write_answer(&ref->out, &req, &ref->n_long);
         return;
     case FAE_MESSAGE_REFUSE:
         f.text = why;
@@ -301,15 +303,20 @@ static void read_whole(struct reference *ref, const uint8_t *bytes, size_t len)
     }
 }
 
-static struct tally tally_of(const struct fae_buf *bytes)
+/* `cut`: the last message may be unfinished. */
+static struct tally tally_of(const struct fae_buf *bytes, bool cut)
 {
     struct tally tally = { 0 };
 
     for (size_t at = 0; at < bytes->len;) {
         struct fae_mp_scan scan;
+        enum fae_err err;
 
         fae_mp_scan_init(&scan);
-        FAE_ASSERT(fae_mp_scan(&scan, bytes->data + at, bytes->len - at, FAE_MIB) == FAE_OK);
+        err = fae_mp_scan(&scan, bytes->data + at, bytes->len - at, FAE_MIB);
+        if (err == FAE_MORE && cut)
+            break;
+        FAE_ASSERT(err == FAE_OK);
         add_message(&tally, bytes->data + at, scan.pos);
         at += scan.pos;
     }
@@ -318,7 +325,7 @@ static struct tally tally_of(const struct fae_buf *bytes)
 
 static void compare(const struct reference *ref, bool exact)
 {
-    struct tally want = tally_of(&ref->out), got = tally_of(&client.got);
+    struct tally want = tally_of(&ref->out, false), got = tally_of(&client.got, !exact);
 
     got.n += service.dropped.n;
     got.sum += service.dropped.sum;
@@ -343,6 +350,7 @@ static void open_session(bool half_close)
     client.got.len = 0;
     client.eof = false;
     service.n_parked_ever = 0;
+    service.n_long = 0;
     service.dropped = (struct tally){ 0 };
     world.loop.now_ms = 1000;
     FAE_ASSERT(fae_session_open(world.server, fds[1], half_close));

@@ -14,12 +14,16 @@ from wire_rows import ROWS, h, pack  # noqa: E402
 
 OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "seeds")
 LONGEST = 3000
+written = set()
 
 
 def write(target, name, data):
     folder = os.path.join(OUT, target)
     os.makedirs(folder, exist_ok=True)
     word = "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()
+    while (target, word) in written:
+        word += "-2"
+    written.add((target, word))
     with open(os.path.join(folder, word), "wb") as f:
         f.write(data)
 
@@ -46,6 +50,8 @@ FORMS = {
     "deep": "91" * 63 + "90",
     "deep with an ext": "91" * 64 + "d40161",
     "deep maps": "81a161" * 63 + "80",
+    "nearly lists, deep": "82030001" * 60 + "80",
+    "lists out of order, deep": "8403000200040001" * 60 + "80",
     "float key": "81 cb3ff0000000000000 01",
     "cut": "93 01 a5 6162",
     "array16 and map16": "92 dc0010" + "00" * 16 + "de0010" + "".join("%02x00" % i for i in range(16)),

@@ -13,7 +13,7 @@ describe("fae.sleep", function()
   it("waits from now, however long the turn took so far", function()
     fae.sleep(1) -- from here on it runs in a callback of the loop
     local t = fae.time.monotonic_us()
-    while fae.time.monotonic_us() - t < 30000 do t = t + 0 end
+    repeat until fae.time.monotonic_us() - t > 30000
     t = fae.time.monotonic_us()
     fae.sleep(20)
     assert.is_true(fae.time.monotonic_us() - t >= 18000, fae.time.monotonic_us() - t .. " us")

@@ -66,8 +66,9 @@ static void feed(const struct row *row, size_t cut, size_t piece)
     struct fae_tally tally = { 0 };
     struct fae_batch batch;
 
-    fae_batch_init(&batch, row->n);
-    fae_batch_begin(&batch, BASE, row->n, true);
+    fae_batch_init(&batch, row->n, false);
+    fae_batch_reset(&batch, &tally);
+    fae_batch_begin(&batch, BASE, row->n);
     assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)row->bytes, cut), FAE_OK);
     for (size_t at = cut; at < row->len; at += piece)
         assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)row->bytes + at,
@@ -109,8 +110,9 @@ static void test_broken_streams(void **state)
         struct fae_tally tally = { 0 };
         struct fae_batch batch;
 
-        fae_batch_init(&batch, 2);
-        fae_batch_begin(&batch, BASE, 2, true);
+        fae_batch_init(&batch, 2, false);
+        fae_batch_reset(&batch, &tally);
+        fae_batch_begin(&batch, BASE, 2);
         assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)streams[i].bytes, streams[i].len),
                          streams[i].err);
         assert_int_equal(tally.n_ok, 1);
@@ -127,8 +129,9 @@ static void test_farewell(void **state)
     struct fae_batch batch;
 
     (void)state;
-    fae_batch_init(&batch, 3);
-    fae_batch_begin(&batch, BASE, 3, true);
+    fae_batch_init(&batch, 3, false);
+    fae_batch_reset(&batch, &tally);
+    fae_batch_begin(&batch, BASE, 3);
     assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)bytes, sizeof bytes - 1), FAE_CLOSED);
     assert_int_equal(batch.n_open, 0);
     assert_int_equal(batch.n_refused, 2);
@@ -136,7 +139,8 @@ static void test_farewell(void **state)
     assert_int_equal(tally.n_rows, 1);
     assert_string_equal(tally.rows[0].code, "LIMIT");
     assert_int_equal(tally.rows[0].n, 2);
-    fae_batch_begin(&batch, BASE, 1, true);
+    fae_batch_reset(&batch, &tally);
+    fae_batch_begin(&batch, BASE, 1);
     assert_int_equal(batch.n_refused, 0);
     fae_batch_fini(&batch);
     fae_tally_fini(&tally);
@@ -150,21 +154,23 @@ static void test_batches(void **state)
     uint8_t answer[] = { 0x94, 0x01, 0xce, 0, 0x01, 0, 0, 0xc0, 0xc0 };
 
     (void)state;
-    fae_batch_init(&batch, 130);
-    fae_batch_begin(&batch, BASE, 130, true);
+    fae_batch_init(&batch, 130, false);
+    fae_batch_reset(&batch, &tally);
+    fae_batch_begin(&batch, BASE, 130);
     for (unsigned i = 0; i < 130; i++) {
         answer[6] = (uint8_t)(129 - i);
         assert_int_equal(fae_batch_feed(&batch, &tally, answer, sizeof answer), FAE_OK);
         assert_int_equal(batch.n_open, 129 - i);
     }
     assert_int_equal(tally.n_ok, 130);
-    fae_batch_begin(&batch, BASE + 130, 64, false);
+    fae_batch_begin(&batch, BASE + 130, 64);
     assert_int_equal(batch.n_open, 64);
     assert_int_equal(fae_batch_feed(&batch, &tally, answer, sizeof answer), FAE_OK); /* of the batch before */
     assert_int_equal(tally.n_stray, 1);
     assert_int_equal(fae_batch_feed(&batch, &tally, answer, 4), FAE_OK);
     assert_int_equal(batch.part.len, 4);
-    fae_batch_begin(&batch, BASE, 1, true);
+    fae_batch_reset(&batch, &tally);
+    fae_batch_begin(&batch, BASE, 1);
     assert_int_equal(batch.part.len, 0);
     fae_batch_fini(&batch);
     fae_tally_fini(&tally);
@@ -172,12 +178,13 @@ static void test_batches(void **state)
 
 static void test_raw(void **state)
 {
-    struct fae_tally tally = { .raw_bytes = 4 };
+    struct fae_tally tally = { .raw.answer_bytes = 4 };
     struct fae_batch batch;
 
     (void)state;
-    fae_batch_init(&batch, 3);
-    fae_batch_begin(&batch, BASE, 3, true);
+    fae_batch_init(&batch, 3, false);
+    fae_batch_reset(&batch, &tally);
+    fae_batch_begin(&batch, BASE, 3);
     assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)"+OK\n+OK\n-N", 10), FAE_OK);
     assert_int_equal(batch.n_open, 1);
     assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)"O\n+OK\n", 6), FAE_OK);
@@ -188,6 +195,80 @@ static void test_raw(void **state)
     assert_string_equal(tally.rows[0].code, "DIFFERENT");
     fae_batch_fini(&batch);
     fae_tally_fini(&tally);
+}
+
+/* A greeting is skipped on every connection, and the end of an answer may differ. */
+static void test_raw_greeting(void **state)
+{
+    struct fae_tally tally = { .raw = { .answer_bytes = 4, .compare_bytes = 2, .greeting_bytes = 5 } };
+    struct fae_batch batch;
+
+    (void)state;
+    fae_batch_init(&batch, 2, true);
+    for (unsigned i = 0; i < 2; i++) {
+        fae_batch_reset(&batch, &tally);
+        assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)"hel", 3), FAE_OK);
+        fae_batch_begin(&batch, BASE, 2);
+        assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)"lo+OK1+OK2", 10), FAE_OK);
+        assert_int_equal(batch.n_open, 0);
+        assert_int_equal(batch.n_settled, 2);
+        assert_int_equal(batch.settled[0], 0);
+        assert_int_equal(batch.settled[1], 1);
+    }
+    assert_int_equal(tally.n_ok, 4);
+    assert_int_equal(tally.n_stray + tally.n_rows + tally.n_failed, 0);
+    fae_batch_fini(&batch);
+    fae_tally_fini(&tally);
+}
+
+/* Each method's answers are held against a template of their own, and which calls were answered is told. */
+static void test_methods(void **state)
+{
+    static const char bytes[] = OK("\0") "\x94\x01\xce\0\x01\0\1\xc0\x07" OK("\3") "\x94\x01\xce\0\x01\0\2\xc0\x07";
+    struct fae_tally tally = { 0 };
+    struct fae_batch batch;
+
+    (void)state;
+    fae_batch_init(&batch, 4, true);
+    for (unsigned i = 0; i < 3; i++) {
+        static const uint32_t order[] = { 0, 1, 3, 2 };
+
+        fae_batch_begin(&batch, BASE, 4);
+        batch.methods[1] = batch.methods[2] = 5;
+        assert_int_equal(fae_batch_feed(&batch, &tally, (const uint8_t *)bytes, sizeof bytes - 1), FAE_OK);
+        assert_int_equal(batch.n_settled, 4);
+        assert_memory_equal(batch.settled, order, sizeof order);
+    }
+    assert_int_equal(tally.methods[0].n_ok, 6);
+    assert_int_equal(tally.methods[5].n_ok, 6);
+    assert_int_equal(tally.n_ok, 12);
+    assert_int_equal(tally.methods[0].template.len, 11);
+    assert_int_equal(tally.methods[5].template.len, 9);
+    assert_int_equal(tally.n_stray + tally.n_failed, 0);
+    fae_batch_fini(&batch);
+    fae_tally_fini(&tally);
+}
+
+static void test_merge(void **state)
+{
+    struct fae_tally into = { 0 }, from = { 0 };
+
+    (void)state;
+    into.n_ok = 3;
+    from.n_ok = from.methods[7].n_ok = 4;
+    from.n_stray = 1;
+    fae_tally_error(&into, "A", "first", 1);
+    fae_tally_error(&from, "A", "later", 2);
+    fae_tally_error(&from, "B", "other", 3);
+    fae_tally_merge(&into, &from);
+    assert_int_equal(into.n_ok, 7);
+    assert_int_equal(into.methods[7].n_ok, 4);
+    assert_int_equal(into.n_stray, 1);
+    assert_int_equal(into.n_failed, 6);
+    assert_int_equal(into.n_rows, 2);
+    assert_int_equal(into.rows[0].n, 3);
+    assert_string_equal(into.rows[0].text, "first");
+    assert_int_equal(into.rows[1].n, 3);
 }
 
 static void test_kinds_of_errors(void **state)
@@ -206,15 +287,17 @@ static void test_kinds_of_errors(void **state)
     for (unsigned i = 0; i < tally.n_rows; i++)
         n += tally.rows[i].n;
     assert_int_equal(n, 3 * FAE_TALLY_ROWS * 2);
+    assert_int_equal(tally.n_failed, n);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),         cmocka_unit_test(test_byte_by_byte),
-        cmocka_unit_test(test_broken_streams),  cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_farewell),        cmocka_unit_test(test_raw),
-        cmocka_unit_test(test_kinds_of_errors),
+        cmocka_unit_test(test_answers),        cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_broken_streams), cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_farewell),       cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_raw_greeting),   cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_merge),          cmocka_unit_test(test_kinds_of_errors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

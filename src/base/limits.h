@@ -18,10 +18,13 @@
 #define FAE_READ_CHUNK (64u * FAE_KIB)    /* most one recv may bring: larger only delays the other sessions */
 #define FAE_READ_ARENA (1u * FAE_MIB)     /* one turn's input of all sessions; full means run what is there first */
 #define FAE_BATCH_CALLS 256               /* calls run before answers are sent, so that slow ones do not delay quick ones */
+#define FAE_TURN_MS 50                    /* calls run before the loop turns: pipelined ones must not look like a hang */
 #define FAE_OUT_PAUSE (1u * FAE_MIB)      /* unsent answers at which a session is no longer read */
 #define FAE_OUT_SLACK (8u * FAE_MIB)      /* a session is cut at message_max + this unsent */
 #define FAE_OUT_KEEP (64u * FAE_KIB)      /* an output buffer that grew larger is given back to malloc */
 #define FAE_LINGER_MS 1000                /* a refused client's time to read why before its connection is reset */
+#define FAE_SPARE_TASKS 1024              /* with coroutines, kept for the next calls; what a storm made beyond is freed */
+#define FAE_PARALLEL_DEPTH 64             /* fae.parallel inside fae.parallel: ending one recurses this deep */
 #define FAE_SESSION_CALLS 128             /* calls in flight at which a session is no longer read */
 #define FAE_ACCEPT_BATCH 64               /* connections taken before others are served */
 

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * `fae bench`: arguments of a load, and its figures as a table or as JSON.
+ * `fae bench`: arguments of a load, its progress, where its figures go.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/limits.h"
+#include "cmd/bench_mix.h"
+#include "cmd/bench_report.h"
 #include "cmd/client.h"
 #include "cmd/cmd.h"
 #include "cmd/load.h"
@@ -18,14 +22,21 @@
 #define DURATION_MAX_S 86400.0
 
 struct opts {
-    const char *addr;
-    uint64_t conns, depth, calls, spread, raw_answer_bytes;
+    uint64_t conns, depth, calls, rate, threads, spread;
+    uint64_t raw_answer_bytes, raw_compare, raw_greeting;
     uint64_t duration_ms; /* 0: not given */
-    bool connect_per_call, json;
-    const char *raw;  /* hex */
-    const char *what; /* the method, or "raw bytes" */
+    bool connect_per_call, json, progress;
+    const char *addr;
+    const char *raw; /* hex */
+    const char *mix; /* a file */
+    const char *save;
+    const char *methods[FAE_TALLY_METHODS]; /* lines as in the file */
+    unsigned n_methods;
+    const char *compare[2];
+    const char *method;
     char **params;
     int n_params;
+    char what[300]; /* the method, or what is sent in place of one */
 };
 
 static const struct {
@@ -36,8 +47,12 @@ static const struct {
     { "-c", offsetof(struct opts, conns), 1, FAE_LOAD_CONNS_MAX },
     { "-p", offsetof(struct opts, depth), 1, FAE_LOAD_DEPTH_MAX },
     { "-n", offsetof(struct opts, calls), 1, 1000000000000 },
+    { "--rate", offsetof(struct opts, rate), 1, FAE_LOAD_RATE_MAX },
+    { "--threads", offsetof(struct opts, threads), 1, FAE_LOAD_THREADS_MAX },
     { "--spread", offsetof(struct opts, spread), 0, FAE_LOAD_SPREAD_MAX },
     { "--raw-answer-bytes", offsetof(struct opts, raw_answer_bytes), 1, FAE_MIB },
+    { "--raw-compare", offsetof(struct opts, raw_compare), 1, FAE_MIB },
+    { "--raw-greeting", offsetof(struct opts, raw_greeting), 1, FAE_MIB },
 };
 
 static const struct {
@@ -46,6 +61,17 @@ static const struct {
 } switches[] = {
     { "--connect-per-call", offsetof(struct opts, connect_per_call) },
     { "--json", offsetof(struct opts, json) },
+    { "--progress", offsetof(struct opts, progress) },
+};
+
+static const struct {
+    const char *flag;
+    size_t offset;
+} texts[] = {
+    { "-s", offsetof(struct opts, addr) },
+    { "--raw", offsetof(struct opts, raw) },
+    { "--mix", offsetof(struct opts, mix) },
+    { "--save", offsetof(struct opts, save) },
 };
 
 /* ---- arguments ---- */
@@ -72,26 +98,50 @@ static int read_number(int argc, char **argv, int *i, struct opts *o)
     return 0;
 }
 
+static int read_duration(const char *name, const char *text, struct opts *o)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (end == text || *end || !(seconds >= 0.01 && seconds <= DURATION_MAX_S)) {
+        fae_cmd_usage(name, "-d takes seconds from 0.01 to %.0f, not \"%s\"", DURATION_MAX_S, text);
+        return -1;
+    }
+    o->duration_ms = (uint64_t)(seconds * 1000);
+    return 1;
+}
+
+static int add_method(const char *name, const char *line, struct opts *o)
+{
+    if (o->n_methods == FAE_TALLY_METHODS) {
+        fae_cmd_usage(name, "at most %u --method", FAE_TALLY_METHODS);
+        return -1;
+    }
+    o->methods[o->n_methods++] = line;
+    return 1;
+}
+
 static int read_text(int argc, char **argv, int *i, struct opts *o)
 {
     const char *text;
 
-    if ((text = fae_cmd_value(argv[0], argc, argv, i, "-s"))) {
-        o->addr = text;
-    } else if ((text = fae_cmd_value(argv[0], argc, argv, i, "--raw"))) {
-        o->raw = text;
-    } else if ((text = fae_cmd_value(argv[0], argc, argv, i, "-d"))) {
-        char *end;
-        double seconds = strtod(text, &end);
-
-        if (end == text || *end || !(seconds >= 0.01 && seconds <= DURATION_MAX_S)) {
-            fae_cmd_usage(argv[0], "-d takes seconds from 0.01 to %.0f, not \"%s\"", DURATION_MAX_S, text);
-            return -1;
+    for (unsigned k = 0; k < sizeof texts / sizeof texts[0]; k++)
+        if ((text = fae_cmd_value(argv[0], argc, argv, i, texts[k].flag))) {
+            *(const char **)((char *)o + texts[k].offset) = text;
+            return 1;
         }
-        o->duration_ms = (uint64_t)(seconds * 1000);
-    } else {
+    if ((text = fae_cmd_value(argv[0], argc, argv, i, "-d")))
+        return read_duration(argv[0], text, o);
+    if ((text = fae_cmd_value(argv[0], argc, argv, i, "--method")))
+        return add_method(argv[0], text, o);
+    if (!(text = fae_cmd_value(argv[0], argc, argv, i, "--compare")))
         return 0;
+    if (*i + 1 >= argc) {
+        fae_cmd_usage(argv[0], "--compare takes two files");
+        return -1;
     }
+    o->compare[0] = text;
+    o->compare[1] = argv[++*i];
     return 1;
 }
 
@@ -105,20 +155,45 @@ static int read_switch(const char *word, struct opts *o)
     return 0;
 }
 
+static int check_sources(const char *name, const struct opts *o)
+{
+    unsigned n = !!o->raw + !!o->mix + !!o->n_methods + !!o->method;
+
+    if (n == 0)
+        return fae_cmd_usage(name, "which method?");
+    if (n > 1 && o->method)
+        return fae_cmd_usage(name, "%s says what to send: \"%s\" is too many",
+                             o->raw   ? "--raw"
+                             : o->mix ? "--mix"
+                                      : "--method",
+                             o->method);
+    if (n > 1)
+        return fae_cmd_usage(name, "only one of --raw, --mix and --method says what to send");
+    if (!o->raw && (o->raw_compare || o->raw_greeting))
+        return fae_cmd_usage(name, "--raw-compare and --raw-greeting are for --raw");
+    return FAE_EXIT_OK;
+}
+
 /* What the rows cannot say. */
 static int check(const char *name, struct opts *o)
 {
+    int code;
+
+    if (o->compare[0])
+        return o->raw || o->mix || o->n_methods || o->method || o->save || o->json
+                   ? fae_cmd_usage(name, "--compare makes no load: it takes two files and nothing else")
+                   : FAE_EXIT_OK;
     if (!o->raw != !o->raw_answer_bytes)
         return fae_cmd_usage(name, "--raw and --raw-answer-bytes go together");
-    if (!o->raw && !o->what)
-        return fae_cmd_usage(name, "which method?");
-    if (o->raw && o->what)
-        return fae_cmd_usage(name, "--raw sends its own bytes: \"%s\" is too many", o->what);
+    code = check_sources(name, o);
+    if (code)
+        return code;
     if (o->connect_per_call && o->depth > 1)
         return fae_cmd_usage(name, "--connect-per-call makes one call a connection: -p cannot be %llu",
                              (unsigned long long)o->depth);
-    if (o->raw)
-        o->what = "raw bytes";
+    if (o->threads > o->conns)
+        return fae_cmd_usage(name, "%llu threads need as many connections: -c cannot be %llu",
+                             (unsigned long long)o->threads, (unsigned long long)o->conns);
     if (o->duration_ms == 0)
         o->duration_ms = o->calls ? COUNTED_MS : DURATION_MS;
     return FAE_EXIT_OK;
@@ -128,7 +203,7 @@ static int read_args(int argc, char **argv, struct opts *o)
 {
     int i;
 
-    *o = (struct opts){ .conns = 50, .depth = 1 };
+    *o = (struct opts){ .conns = 50, .depth = 1, .threads = 1 };
     for (i = 1; i < argc && argv[i][0] == '-'; i++) {
         int taken;
 
@@ -147,7 +222,7 @@ static int read_args(int argc, char **argv, struct opts *o)
             return fae_cmd_unknown(argv[0], argv[i]);
     }
     if (i < argc) {
-        o->what = argv[i];
+        o->method = argv[i];
         o->params = argv + i + 1;
         o->n_params = argc - i - 1;
     }
@@ -170,151 +245,161 @@ static enum fae_err read_hex(const char *hex, struct fae_buf *out, char *why, si
     return FAE_OK;
 }
 
-static enum fae_err make_load(const struct opts *o, struct fae_load_opts *load, char *why, size_t size)
+static enum fae_err make_mix(struct opts *o, struct fae_bench_mix *mix, char *why, size_t size)
+{
+    enum fae_err err = FAE_OK;
+
+    if (o->method)
+        err = fae_bench_mix_add(mix, 1, o->method, o->params, o->n_params, why, size);
+    else if (o->mix)
+        err = fae_bench_mix_add_file(mix, o->mix, why, size);
+    for (unsigned i = 0; i < o->n_methods && !err; i++)
+        err = fae_bench_mix_add_line(mix, o->methods[i], why, size);
+    if (err)
+        return err;
+    if (mix->n == 1)
+        snprintf(o->what, sizeof o->what, "%s", mix->methods[0].name);
+    else
+        snprintf(o->what, sizeof o->what, "mix of %u", mix->n);
+    return FAE_OK;
+}
+
+static enum fae_err make_raw(struct opts *o, struct fae_load_opts *load, char *why, size_t size)
+{
+    load->raw = (struct fae_tally_raw){ .answer_bytes = (uint32_t)o->raw_answer_bytes,
+                                        .compare_bytes = (uint32_t)o->raw_compare,
+                                        .greeting_bytes = (uint32_t)o->raw_greeting };
+    snprintf(o->what, sizeof o->what, "raw bytes");
+    return read_hex(o->raw, &load->raw_request, why, size);
+}
+
+static enum fae_err make_load(struct opts *o, struct fae_bench_mix *mix, struct fae_load_opts *load, char *why,
+                              size_t size)
 {
     enum fae_err err;
 
     *load = (struct fae_load_opts){
+        .threads = (unsigned)o->threads,
         .conns = (unsigned)o->conns,
         .depth = (unsigned)o->depth,
         .spread = (unsigned)o->spread,
         .connect_per_call = o->connect_per_call,
-        .raw = o->raw != NULL,
+        .rate = (double)o->rate,
         .calls = o->calls,
         .duration_ms = o->duration_ms,
         .grace_ms = FAE_LOAD_GRACE_MS,
+        .mix = o->raw ? NULL : mix,
     };
     err = fae_client_addr(o->addr, &load->addr, why, size);
     if (!err)
-        err = o->raw ? read_hex(o->raw, &load->request, why, size)
-                     : fae_client_request(&load->request, o->what, o->params, o->n_params, why, size);
+        err = o->raw ? make_raw(o, load, why, size) : make_mix(o, mix, why, size);
     if (!err && o->spread && load->addr.sa.ss_family != AF_INET) {
         snprintf(why, size, "--spread is for tcp to an address of this machine (127.x.x.x)");
         err = FAE_BAD_ARGS;
     }
-    if (!err && load->request.len * o->depth > FAE_LOAD_BATCH_MAX) {
-        snprintf(why, size, "a batch of %llu requests of %zu bytes is more than %u MiB", (unsigned long long)o->depth,
-                 load->request.len, FAE_LOAD_BATCH_MAX / FAE_MIB);
-        err = FAE_LIMIT;
-    }
     return err;
 }
 
-/* ---- figures ---- */
+/* ---- the run ---- */
 
-static double quantile_us(const struct fae_load_result *r, double share)
+static void print_progress(const struct fae_load_progress *p, void *arg)
 {
-    const struct fae_hist *h = &r->latency;
-    double us = (double)fae_hist_quantile(&h, 1, share) / 1000, max_us = (double)r->latency_max_ns / 1000;
+    bool rewrite = *(const bool *)arg;
+    double seconds = (double)p->interval_ns / 1e9;
 
-    return us < max_us ? us : max_us; /* a bucket's bound may lie beyond the highest value */
+    fprintf(stderr, "%s%7.1f s  %10.0f calls/s  p50 %.0f  p99 %.0f us  %llu open, %llu failed%s",
+            rewrite ? "\r\033[K" : "", (double)p->elapsed_ns / 1e9, seconds > 0 ? (double)p->interval_ok / seconds : 0,
+            (double)p->p50_ns / 1000, (double)p->p99_ns / 1000, (unsigned long long)(p->n_sent - p->n_ok - p->n_failed),
+            (unsigned long long)p->n_failed, rewrite ? "" : "\n");
 }
 
-static uint64_t n_answered(const struct fae_load_result *r)
+/* NULL, with a message, when it cannot be written; asked before the run, what it held stays until after it. */
+static FILE *open_save(const char *path)
 {
-    uint64_t n = 0;
+    FILE *f = fopen(path, "ae");
 
-    for (unsigned b = 0; b < FAE_HIST_BUCKETS; b++)
-        n += FAE_STAT_GET(r->latency.n[b]);
-    return n;
+    if (!f)
+        fprintf(stderr, "fae bench: %s: %s\n", path, strerror(errno));
+    return f;
 }
 
-static double per(double sum, uint64_t n)
+static bool write_save(const char *path, FILE *f, const char *line)
 {
-    return n ? sum / (double)n : 0;
+    bool well = ftruncate(fileno(f), 0) == 0 && fprintf(f, "%s\n", line) > 0 && fflush(f) == 0;
+
+    if (!well)
+        fprintf(stderr, "fae bench: %s: %s\n", path, strerror(errno));
+    return well;
 }
 
-static void print_table(const struct opts *o, const struct fae_load_opts *load, const struct fae_load_result *r)
+/* false: something could not be written. */
+static bool report(const struct opts *o, const struct fae_bench_run *run, FILE *save)
 {
-    char addr[FAE_ADDR_TEXT];
-    double seconds = (double)r->elapsed_ns / 1e9;
+    struct fae_buf line = { 0 };
+    bool well = true;
 
-    fae_addr_format(&load->addr, addr);
-    printf("%s at %s: %u connections%s x %u, %.2f s\n", o->what, addr, load->conns,
-           load->connect_per_call ? ", a new one each call," : "", load->depth, seconds);
-    printf("  calls    %llu sent, %llu answered well, %llu failed\n", (unsigned long long)r->n_sent,
-           (unsigned long long)r->tally.n_ok, (unsigned long long)(r->n_sent - r->tally.n_ok));
-    printf("  rate     %.0f calls/s, %.2f us of this client's cpu each\n",
-           seconds > 0 ? (double)r->tally.n_ok / seconds : 0, per((double)r->cpu_ns / 1000, r->tally.n_ok));
-    printf("  latency  p50 %.0f  p90 %.0f  p99 %.0f  p99.9 %.0f  max %.0f us\n", quantile_us(r, 0.5),
-           quantile_us(r, 0.9), quantile_us(r, 0.99), quantile_us(r, 0.999), (double)r->latency_max_ns / 1000);
-    if (r->n_lost || r->n_refused)
-        printf("  network  %llu connections lost, %llu refused\n", (unsigned long long)r->n_lost,
-               (unsigned long long)r->n_refused);
-    if (r->tally.n_stray)
-        printf("  stray    %llu messages that answer no call\n", (unsigned long long)r->tally.n_stray);
-    for (unsigned i = 0; i < r->tally.n_rows; i++)
-        printf("  error    %llu x %s: %s\n", (unsigned long long)r->tally.rows[i].n, r->tally.rows[i].code,
-               r->tally.rows[i].text);
+    fae_bench_report_json(run, &line);
+    if (o->json)
+        puts(fae_buf_text(&line));
+    else
+        fae_bench_report_table(run, stdout);
+    if (save)
+        well = write_save(o->save, save, fae_buf_text(&line));
+    fae_buf_fini(&line);
+    return fflush(stdout) == 0 && well;
 }
 
-static void print_json(const struct opts *o, const struct fae_load_opts *load, const struct fae_load_result *r)
-{
-    struct fae_buf out = { 0 };
-    char addr[FAE_ADDR_TEXT];
-    double seconds = (double)r->elapsed_ns / 1e9;
-    unsigned i;
-
-    fae_addr_format(&load->addr, addr);
-    fae_buf_printf(&out, "{\"method\":");
-    fae_buf_json(&out, o->what, strlen(o->what));
-    fae_buf_printf(&out, ",\"addr\":");
-    fae_buf_json(&out, addr, strlen(addr));
-    fae_buf_printf(&out, ",\"conns\":%u,\"depth\":%u,\"connect_per_call\":%s,\"seconds\":%.4f", load->conns,
-                   load->depth, load->connect_per_call ? "true" : "false", seconds);
-    fae_buf_printf(&out, ",\"sent\":%llu,\"answered\":%llu,\"ok\":%llu,\"failed\":%llu,\"stray\":%llu",
-                   (unsigned long long)r->n_sent, (unsigned long long)n_answered(r), (unsigned long long)r->tally.n_ok,
-                   (unsigned long long)(r->n_sent - r->tally.n_ok), (unsigned long long)r->tally.n_stray);
-    fae_buf_printf(&out, ",\"connects\":%llu,\"lost\":%llu,\"refused\":%llu", (unsigned long long)r->n_connects,
-                   (unsigned long long)r->n_lost, (unsigned long long)r->n_refused);
-    fae_buf_printf(&out, ",\"calls_per_s\":%.1f,\"client_cpu_us\":%.4f",
-                   seconds > 0 ? (double)r->tally.n_ok / seconds : 0, per((double)r->cpu_ns / 1000, r->tally.n_ok));
-    fae_buf_printf(&out,
-                   ",\"p50_us\":%.2f,\"p90_us\":%.2f,\"p99_us\":%.2f,\"p999_us\":%.2f,\"max_us\":%.2f,\"mean_us\":%.2f",
-                   quantile_us(r, 0.5), quantile_us(r, 0.9), quantile_us(r, 0.99), quantile_us(r, 0.999),
-                   (double)r->latency_max_ns / 1000, per((double)r->latency_sum_ns / 1000, n_answered(r)));
-    fae_buf_printf(&out, ",\"errors\":{");
-    for (i = 0; i < r->tally.n_rows; i++) {
-        fae_buf_printf(&out, "%s", i ? "," : "");
-        fae_buf_json(&out, r->tally.rows[i].code, strlen(r->tally.rows[i].code));
-        fae_buf_printf(&out, ":{\"n\":%llu,\"text\":", (unsigned long long)r->tally.rows[i].n);
-        fae_buf_json(&out, r->tally.rows[i].text, strlen(r->tally.rows[i].text));
-        fae_buf_printf(&out, "}");
-    }
-    fae_buf_printf(&out, "}}");
-    puts(fae_buf_text(&out));
-    fae_buf_fini(&out);
-}
-
-static int bench(const struct opts *o, const struct fae_load_opts *load)
+static int bench(const struct opts *o, struct fae_load_opts *load)
 {
     static struct fae_load_result result; /* zero, and too large for a stack */
+    struct fae_bench_run run = { .what = o->what, .opts = load, .result = &result };
+    FILE *save = o->save ? open_save(o->save) : NULL;
+    bool rewrite = isatty(STDERR_FILENO), well = false;
     char why[256];
-    bool well;
     enum fae_err err;
 
-    result.tally.raw_bytes = (uint32_t)o->raw_answer_bytes;
+    if (o->save && !save)
+        return FAE_EXIT_FAILED;
+    load->progress = rewrite || o->progress ? print_progress : NULL;
+    load->progress_arg = &rewrite;
     err = fae_load_run(load, &result, why, sizeof why);
-    if (err) {
+    if (rewrite)
+        fputs("\r\033[K", stderr);
+    if (err)
         fprintf(stderr, "fae bench: %s: %s\n", fae_err_name(err), why);
+    else
+        well = report(o, &run, save) && result.tally.n_ok == result.n_sent && result.tally.n_stray == 0;
+    fae_tally_fini(&result.tally);
+    if (save)
+        fclose(save);
+    return well ? FAE_EXIT_OK : FAE_EXIT_FAILED;
+}
+
+static int compare(const struct opts *o)
+{
+    char why[400];
+
+    if (fae_bench_report_compare(o->compare[0], o->compare[1], stdout, why, sizeof why)) {
+        fprintf(stderr, "fae bench: %s\n", why);
         return FAE_EXIT_FAILED;
     }
-    (o->json ? print_json : print_table)(o, load, &result);
-    well = result.tally.n_ok == result.n_sent && result.tally.n_stray == 0;
-    fae_tally_fini(&result.tally);
-    return fflush(stdout) == 0 && well ? FAE_EXIT_OK : FAE_EXIT_FAILED;
+    return fflush(stdout) == 0 ? FAE_EXIT_OK : FAE_EXIT_FAILED;
 }
 
 int fae_cmd_bench(int argc, char **argv)
 {
     struct fae_load_opts load = { 0 };
+    struct fae_bench_mix mix = { 0 };
     struct opts o;
-    char why[256];
+    char why[512];
     int code = read_args(argc, argv, &o);
 
     if (code)
         return code;
-    code = make_load(&o, &load, why, sizeof why) ? fae_cmd_usage(argv[0], "%s", why) : bench(&o, &load);
-    fae_buf_fini(&load.request);
+    if (o.compare[0])
+        return compare(&o);
+    code = make_load(&o, &mix, &load, why, sizeof why) ? fae_cmd_usage(argv[0], "%s", why) : bench(&o, &load);
+    fae_buf_fini(&load.raw_request);
+    fae_bench_mix_fini(&mix);
     return code;
 }

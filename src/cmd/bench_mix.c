@@ -130,8 +130,10 @@ static void add_op(struct fae_bench_method *m, enum kind kind, int64_t a, int64_
 
     fae_buf_add(&m->ops, &op, sizeof op);
     m->varies |= kind != BYTES;
-    m->bytes_max += kind == BYTES ? (size_t)b : kind == TEXT ? STR_HEAD_MAX :
-                    kind == STR ? (size_t)a + STR_HEAD_MAX : DIGITS_MAX;
+    m->bytes_max += kind == BYTES  ? (size_t)b
+                    : kind == TEXT ? STR_HEAD_MAX
+                    : kind == STR  ? (size_t)a + STR_HEAD_MAX
+                                   : DIGITS_MAX;
 }
 
 static void add_bytes(struct fae_bench_method *m, const void *bytes, size_t len)
@@ -303,7 +305,7 @@ static int split(char *line, char **words, int n_max)
 
 enum fae_err fae_bench_mix_add_line(struct fae_bench_mix *mix, const char *line, char *why, size_t size)
 {
-    char *copy = fae_strdup(line), *words[FAE_BENCH_PARAMS_MAX + 3], *end;
+    char *copy = fae_strdup(line), *words[FAE_BENCH_PARAMS_MAX + 3], *end = copy;
     int n = split(copy, words, FAE_BENCH_PARAMS_MAX + 3);
     unsigned long weight = n && isdigit((unsigned char)words[0][0]) ? strtoul(words[0], &end, 10) : 0;
     enum fae_err err = FAE_BAD_ARGS;
@@ -432,8 +434,8 @@ static void add_digits(struct fae_buf *out, uint64_t v, bool negative)
     fae_buf_add(out, p, (size_t)(digits + sizeof digits - p));
 }
 
-static void add_part(const struct fae_bench_method *m, const struct fae_bench_op *op, struct fae_buf *out,
-                     uint64_t seq, uint64_t *random)
+static void add_part(const struct fae_bench_method *m, const struct fae_bench_op *op, struct fae_buf *out, uint64_t seq,
+                     uint64_t *random)
 {
     int64_t v;
 
@@ -449,9 +451,18 @@ static void add_part(const struct fae_bench_method *m, const struct fae_bench_op
     }
 }
 
+static void text_head(struct fae_buf *out, size_t len)
+{
+    int n_bytes = len < 32 ? 0 : len <= 0xff ? 1 : len <= 0xffff ? 2 : 4;
+
+    fae_mp_byte(out, n_bytes == 0 ? (uint8_t)(0xa0 | len) : n_bytes == 1 ? 0xd9 : n_bytes == 2 ? 0xda : 0xdb);
+    while (n_bytes-- > 0)
+        fae_mp_byte(out, (uint8_t)(len >> 8 * n_bytes));
+}
+
 /* A string whose length shows when it is there: room for the longest head, then moved up to the one it gets. */
-static void add_text(const struct fae_bench_method *m, const struct fae_bench_op *parts, int64_t n,
-                     struct fae_buf *out, uint64_t seq, uint64_t *random)
+static void add_text(const struct fae_bench_method *m, const struct fae_bench_op *parts, int64_t n, struct fae_buf *out,
+                     uint64_t seq, uint64_t *random)
 {
     size_t at = out->len, len, head;
 
@@ -461,7 +472,7 @@ static void add_text(const struct fae_bench_method *m, const struct fae_bench_op
         add_part(m, &parts[i], out, seq, random);
     len = out->len - at - STR_HEAD_MAX;
     out->len = at;
-    fae_mp_str_head(out, len);
+    text_head(out, len);
     head = out->len - at;
     memmove(out->data + at + head, out->data + at + STR_HEAD_MAX, len);
     out->len += len;

@@ -28,10 +28,10 @@ struct fae_bench_op;
 struct fae_bench_method {
     char *name;
     uint32_t weight;
-    bool varies;           /* requests differ in more than the msgid */
-    size_t bytes_max;      /* of a request */
-    struct fae_buf bytes;  /* what stays the same */
-    struct fae_buf ops;    /* struct fae_bench_op: how a request is put together */
+    bool varies;          /* requests differ in more than the msgid */
+    size_t bytes_max;     /* of a request */
+    struct fae_buf bytes; /* what stays the same */
+    struct fae_buf ops;   /* struct fae_bench_op: how a request is put together */
 };
 
 struct fae_bench_mix {

@@ -41,19 +41,30 @@ static const struct fae_cmd cmds[] = {
       "  --wait             return when the replaced generation has finished its calls\n"
       "  --dry-run          check the servants, change nothing\n"
       "When a servant does not load nothing changes, and the exit code is 1.\n" },
-    { "bench", fae_cmd_bench,
-      "[-s ADDR] [-c CONNS] [-p DEPTH] [-d SECONDS] [-n CALLS] [--connect-per-call] [--json] METHOD [JSON]...",
-      "load a node with one call and measure",
+    { "bench", fae_cmd_bench, "[OPTION]... METHOD [JSON]... | --mix FILE | --compare A B",
+      "load a node with calls and measure",
       "  -s ADDR            tcp://host:port or unix:/path (else $FAE_ADDR, else tcp://127.0.0.1:9001)\n"
       "  -c CONNS           connections (50)\n"
       "  -p DEPTH           calls a connection sends at once; the next ones when all are answered (1)\n"
       "  -d SECONDS         how long (5; with -n: at most 60)\n"
       "  -n CALLS           stop after this many\n"
+      "  --rate CALLS_PER_S send by the clock, whatever the answers do; latencies count from when a call was due.\n"
+      "                     Without it every connection sends its next calls as soon as it has its answers\n"
+      "  --threads N        threads, which share the connections (1)\n"
       "  --connect-per-call connect, call, close, CONNS at a time\n"
       "  --spread N         connect from 127.0.0.2 and following, N of them: one source address runs out of ports\n"
+      "  --method 'WEIGHT METHOD [JSON]...'  one of several methods, each as often as its weight says\n"
+      "  --mix FILE         the same, a line each; # begins a comment line\n"
+      "  --progress         a line each second on stderr (always, when that is a terminal)\n"
       "  --json             one line of JSON instead of the table\n"
+      "  --save FILE        write that line into FILE as well\n"
+      "  --compare A B      set two such files side by side, make no load\n"
       "  --raw HEX          send these bytes instead of a call (another protocol), with\n"
       "  --raw-answer-bytes N  the length of every answer; each must equal the first\n"
+      "  --raw-compare N    only in its first N bytes\n"
+      "  --raw-greeting N   bytes that the server sends first on a connection\n"
+      "Each JSON is one parameter. In it {{seq}} stands for the number of the call, {{rand:LOW:HIGH}} for a number\n"
+      "between these, {{str:LENGTH}} for random letters: fae bench lc.get '\"user:{{rand:1:1000}}\"'\n"
       "Exits 1 when a call failed.\n" },
     { "test", fae_cmd_test, "[--servants DIR] DIR|FILE...", "run busted specs inside the runtime",
       "  --servants DIR     servants that the specs call, in addition to the bundled ones\n"

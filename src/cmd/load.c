@@ -1,421 +1,49 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The load generator's loop and the life of its connections.
- *
- *   WAITING -> CONNECTING -> OPEN -> (lost, refused) WAITING
- *                             | all answered: next batch; with connect_per_call: close, connect
- *                             '-> DONE when there is nothing more to send
+ * Starts the loaders, each in a thread, watches them and adds up what they found.
  */
 #include "cmd/load.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "cmd/client.h"
+#include "cmd/loader.h"
 
-enum state { WAITING, CONNECTING, OPEN, DONE };
+enum { PROGRESS_MS = 1000 };
 
-enum {
-    RECV_BYTES = 256 * 1024,
-    EVENTS = 512,
-    OPENING_MS = 5000, /* for the connections a run starts with */
-    RETRY_MS = 10,     /* after a refusal or a loss */
+struct thread {
+    struct fae_loader *loader;
+    pthread_t id;
+    uint64_t began;
+    int ended_fd;
 };
 
-struct conn {
-    int fd;
-    enum state state;
-    bool wants_out;
-    uint64_t began;    /* ticks: of the batch, or of its connect */
-    uint64_t retry_ns; /* WAITING: when to connect again */
-    size_t out_pos;    /* bytes of the batch that are sent */
-    struct fae_batch batch;
-};
-
-struct load {
+struct watch {
     const struct fae_load_opts *opts;
-    struct fae_load_result *result;
-    int epoll;
-    bool stopping; /* nothing new is sent */
-    struct conn *conns;
-    unsigned n_waiting;
-    uint64_t n_open; /* calls sent and not answered */
-    uint32_t next_msgid;
-    unsigned next_source;
-    uint64_t last_answer; /* ticks */
-    uint8_t *out;         /* depth requests; their msgids are those of whoever sends next */
-    uint8_t *in;
+    const struct thread *threads;
+    uint64_t began, last_ns, last_ok;
+    struct fae_bench_hist *latency, *before;
 };
 
-static volatile sig_atomic_t interrupted;
+static atomic_bool interrupted;
 
 static void on_interrupt(int sig)
 {
     (void)sig;
-    interrupted = 1;
+    atomic_store(&interrupted, true);
 }
 
-static void start_batch(struct load *load, struct conn *conn, bool fresh);
-
-/* ---- connecting ---- */
-
-static void watch(struct load *load, struct conn *conn, int op, bool out)
-{
-    struct epoll_event ev = { .events = EPOLLIN | (out ? EPOLLOUT : 0u), .data.ptr = conn };
-
-    conn->wants_out = out;
-    epoll_ctl(load->epoll, op, conn->fd, &ev);
-}
-
-/* Half of the ports of one source address are soon in TIME_WAIT: 14,000 connections a second and no more. */
-static int bind_source(struct load *load, int fd)
-{
-    struct sockaddr_in from = { .sin_family = AF_INET };
-    int one = 1;
-
-    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + load->next_source++ % load->opts->spread);
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-    return bind(fd, (struct sockaddr *)&from, sizeof from);
-}
-
-/* Begins a connect; 0, or -1 with errno. */
-static int dial(struct load *load, struct conn *conn)
-{
-    const struct fae_addr *addr = &load->opts->addr;
-    int one = 1, failed;
-
-    conn->fd = socket(addr->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (conn->fd < 0)
-        return -1;
-    if (!fae_addr_is_unix(addr) && !load->opts->connect_per_call)
-        setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if ((load->opts->spread == 0 || bind_source(load, conn->fd) == 0) &&
-        (connect(conn->fd, (const struct sockaddr *)&addr->sa, addr->len) == 0 || errno == EINPROGRESS)) {
-        conn->state = CONNECTING;
-        return 0;
-    }
-    failed = errno;
-    close(conn->fd);
-    conn->fd = -1;
-    errno = failed;
-    return -1;
-}
-
-/* How the connect ended: an errno, or 0. */
-static int connect_error(const struct conn *conn)
-{
-    int error = 0;
-    socklen_t len = sizeof error;
-
-    return getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 ? error : errno;
-}
-
-static void wait_to_retry(struct load *load, struct conn *conn)
-{
-    if (conn->fd >= 0)
-        close(conn->fd);
-    conn->fd = -1;
-    conn->state = load->stopping ? DONE : WAITING;
-    conn->retry_ns = fae_now_ns() + RETRY_MS * 1000000ull;
-    load->n_waiting += conn->state == WAITING;
-}
-
-/* The calls of the batch that will never be answered. */
-static void give_up(struct load *load, struct conn *conn, const char *code, const char *text)
-{
-    if (conn->batch.n_open)
-        fae_tally_error(&load->result->tally, code, text, conn->batch.n_open);
-    load->n_open -= conn->batch.n_open;
-    conn->batch.n_open = 0;
-    wait_to_retry(load, conn);
-}
-
-static void lost(struct load *load, struct conn *conn, enum fae_err err)
-{
-    load->result->n_lost++;
-    give_up(load, conn, fae_err_name(err), fae_err_text(err));
-}
-
-static void refused(struct load *load, struct conn *conn)
-{
-    load->result->n_refused++;
-    give_up(load, conn, fae_err_name(FAE_UNAVAILABLE), strerror(errno));
-}
-
-/* With connect_per_call the connect belongs to the call; a failed one is a failed call. */
-static void reconnect(struct load *load, struct conn *conn)
-{
-    if (load->stopping) {
-        conn->state = DONE;
-        return;
-    }
-    if (load->opts->connect_per_call) {
-        start_batch(load, conn, true);
-        return;
-    }
-    if (dial(load, conn) != 0) {
-        refused(load, conn);
-        return;
-    }
-    watch(load, conn, EPOLL_CTL_ADD, true);
-}
-
-/* ---- batches ---- */
-
-static void patch_msgids(struct load *load, const struct fae_batch *batch)
-{
-    uint8_t *p = load->out + FAE_REQUEST_MSGID_AT;
-
-    for (uint32_t i = 0; i < batch->n; i++, p += load->opts->request.len) {
-        uint32_t id = __builtin_bswap32(batch->base + i);
-
-        memcpy(p, &id, 4);
-    }
-}
-
-/* Sends what the socket takes of the batch. */
-static void push(struct load *load, struct conn *conn, bool added)
-{
-    size_t len = conn->batch.n * load->opts->request.len;
-    bool out;
-    ssize_t n;
-
-    if (!load->opts->raw)
-        patch_msgids(load, &conn->batch);
-    n = send(conn->fd, load->out + conn->out_pos, len - conn->out_pos, MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOTCONN) {
-        if (conn->state == CONNECTING)
-            refused(load, conn);
-        else
-            lost(load, conn, FAE_WORKER_LOST);
-        return;
-    }
-    if (n > 0) {
-        load->result->n_connects += conn->state == CONNECTING;
-        conn->state = OPEN;
-        conn->out_pos += (size_t)n;
-    }
-    out = conn->out_pos < len;
-    if (!added)
-        watch(load, conn, EPOLL_CTL_ADD, out);
-    else if (out != conn->wants_out)
-        watch(load, conn, EPOLL_CTL_MOD, out);
-}
-
-static uint32_t take_msgids(struct load *load, uint32_t n)
-{
-    uint32_t base = load->next_msgid > UINT32_MAX - n ? FAE_TALLY_MSGID_MIN : load->next_msgid;
-
-    load->next_msgid = base + n;
-    return base;
-}
-
-static void finish(struct conn *conn)
-{
-    if (conn->fd >= 0)
-        close(conn->fd);
-    conn->fd = -1;
-    conn->state = DONE;
-}
-
-static void start_batch(struct load *load, struct conn *conn, bool fresh)
-{
-    uint64_t left = load->opts->calls ? load->opts->calls - load->result->n_sent : UINT64_MAX;
-    uint32_t n = left < load->opts->depth ? (uint32_t)left : load->opts->depth;
-
-    if (n == 0 || load->stopping) {
-        finish(conn);
-        return;
-    }
-    fae_batch_begin(&conn->batch, take_msgids(load, n), n, fresh);
-    load->result->n_sent += n;
-    load->n_open += n;
-    conn->out_pos = 0;
-    conn->began = fae_ticks();
-    if (load->opts->connect_per_call && dial(load, conn) != 0)
-        refused(load, conn);
-    else
-        push(load, conn, !load->opts->connect_per_call);
-}
-
-static void count_latency(struct load *load, const struct conn *conn, uint64_t n)
-{
-    struct fae_load_result *r = load->result;
-    uint64_t ns;
-
-    load->last_answer = fae_ticks();
-    ns = fae_ticks_to_ns(load->last_answer - conn->began);
-    FAE_STAT_ADD(r->latency.n[fae_hist_bucket(ns)], n);
-    r->latency_sum_ns += ns * n;
-    if (ns > r->latency_max_ns)
-        r->latency_max_ns = ns;
-}
-
-static void all_answered(struct load *load, struct conn *conn)
-{
-    if (!load->opts->connect_per_call) {
-        start_batch(load, conn, false);
-        return;
-    }
-    close(conn->fd);
-    conn->fd = -1;
-    reconnect(load, conn);
-}
-
-static void on_readable(struct load *load, struct conn *conn)
-{
-    uint32_t before = conn->batch.n_open;
-    ssize_t n = recv(conn->fd, load->in, RECV_BYTES, 0);
-    enum fae_err err;
-
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n <= 0) {
-        if (conn->state == CONNECTING && n < 0)
-            refused(load, conn);
-        else
-            lost(load, conn, FAE_WORKER_LOST);
-        return;
-    }
-    err = fae_batch_feed(&conn->batch, &load->result->tally, load->in, (size_t)n);
-    load->n_open -= before - conn->batch.n_open;
-    if (before != conn->batch.n_open + conn->batch.n_refused)
-        count_latency(load, conn, before - conn->batch.n_open - conn->batch.n_refused);
-    if (err)
-        lost(load, conn, err);
-    else if (before && conn->batch.n_open == 0)
-        all_answered(load, conn);
-}
-
-/* A reconnect has come to its end; conn->batch is empty. */
-static void on_connected(struct load *load, struct conn *conn)
-{
-    errno = connect_error(conn);
-    if (errno) {
-        refused(load, conn);
-        return;
-    }
-    conn->state = OPEN;
-    load->result->n_connects++;
-    start_batch(load, conn, true);
-}
-
-static void on_event(struct load *load, struct conn *conn, uint32_t events)
-{
-    if (conn->state == CONNECTING && !load->opts->connect_per_call) {
-        on_connected(load, conn);
-        return;
-    }
-    if (events & EPOLLOUT)
-        push(load, conn, true);
-    if (conn->fd >= 0 && (events & ~(uint32_t)EPOLLOUT))
-        on_readable(load, conn);
-}
-
-/* ---- the run ---- */
-
-/* Makes one of the first connections; 0 or an errno. */
-static int open_one(struct load *load, struct conn *conn, uint64_t deadline_ms)
-{
-    struct pollfd pfd = { .events = POLLOUT };
-
-    while (dial(load, conn) != 0) {
-        if (errno != EAGAIN || fae_now_ms() >= deadline_ms) /* EAGAIN: a unix socket's queue is full */
-            return errno;
-        poll(NULL, 0, 1);
-    }
-    pfd.fd = conn->fd;
-    while (poll(&pfd, 1, 50) <= 0)
-        if (interrupted || fae_now_ms() >= deadline_ms)
-            return ETIMEDOUT;
-    return connect_error(conn);
-}
-
-/* Steady runs open every connection before the first call; others only see whether anyone is there. */
-static enum fae_err open_first(struct load *load, char *why, size_t size)
-{
-    unsigned n = load->opts->connect_per_call ? 1 : load->opts->conns;
-    uint64_t deadline_ms = fae_now_ms() + OPENING_MS;
-    char text[FAE_ADDR_TEXT];
-
-    for (unsigned i = 0; i < n; i++) {
-        struct conn *conn = &load->conns[i];
-        int error = open_one(load, conn, deadline_ms);
-
-        if (error) {
-            fae_addr_format(&load->opts->addr, text);
-            snprintf(why, size, "%s: %s (connection %u of %u)", text, strerror(error), i + 1, n);
-            return FAE_UNAVAILABLE;
-        }
-        if (load->opts->connect_per_call) {
-            close(conn->fd);
-            conn->fd = -1;
-        } else {
-            conn->state = OPEN;
-            load->result->n_connects++;
-            watch(load, conn, EPOLL_CTL_ADD, false);
-        }
-    }
-    return FAE_OK;
-}
-
-static void retry_waiting(struct load *load, uint64_t now_ns)
-{
-    for (unsigned i = 0; i < load->opts->conns && load->n_waiting; i++) {
-        struct conn *conn = &load->conns[i];
-
-        if (conn->state != WAITING || (conn->retry_ns > now_ns && !load->stopping))
-            continue;
-        load->n_waiting--;
-        reconnect(load, conn);
-    }
-}
-
-static bool has_more(const struct load *load)
-{
-    return !load->stopping && (load->opts->calls == 0 || load->result->n_sent < load->opts->calls);
-}
-
-static void run(struct load *load)
-{
-    uint64_t end_ms = fae_now_ms() + load->opts->duration_ms;
-    uint64_t give_up_ms = 0;
-    struct epoll_event events[EVENTS];
-
-    for (unsigned i = 0; i < load->opts->conns; i++)
-        start_batch(load, &load->conns[i], true);
-    while (has_more(load) || load->n_open) {
-        uint64_t now_ms = fae_now_ms();
-        int n;
-
-        if (!load->stopping && (interrupted || now_ms >= end_ms)) {
-            load->stopping = true;
-            give_up_ms = now_ms + (interrupted ? 0 : load->opts->grace_ms);
-        }
-        if (load->stopping && now_ms >= give_up_ms)
-            break;
-        n = epoll_wait(load->epoll, events, EVENTS, load->n_waiting ? 1 : 50);
-        for (int i = 0; i < n; i++)
-            on_event(load, events[i].data.ptr, events[i].events);
-        if (load->n_waiting)
-            retry_waiting(load, fae_now_ns());
-    }
-    if (load->n_open)
-        fae_tally_error(&load->result->tally, fae_err_name(FAE_TIMEOUT), "no answer by the end of the run",
-                        load->n_open);
-}
+/* ---- the system ---- */
 
 static uint64_t own_cpu_ns(void)
 {
@@ -437,60 +65,192 @@ static void raise_nofile(void)
     }
 }
 
-static void init(struct load *load, const struct fae_load_opts *opts, struct fae_load_result *result)
-{
-    size_t len = opts->request.len;
+/* ---- progress ---- */
 
-    raise_nofile();
-    *load = (struct load){ .opts = opts, .result = result, .next_msgid = FAE_TALLY_MSGID_MIN };
-    load->epoll = epoll_create1(EPOLL_CLOEXEC);
-    load->conns = fae_zalloc(opts->conns * sizeof *load->conns);
-    for (unsigned i = 0; i < opts->conns; i++) {
-        load->conns[i].fd = -1;
-        fae_batch_init(&load->conns[i].batch, opts->depth);
-    }
-    load->in = fae_alloc(RECV_BYTES);
-    load->out = fae_alloc(opts->depth * len);
-    for (unsigned i = 0; i < opts->depth; i++)
-        memcpy(load->out + i * len, opts->request.data, len);
+static void add_latencies(const struct fae_load_result *r, struct fae_bench_hist *out)
+{
+    for (unsigned i = 0; i < FAE_TALLY_METHODS; i++)
+        if (FAE_STAT_GET(r->methods[i].latency.max_ns))
+            fae_bench_hist_merge(out, &r->methods[i].latency);
 }
 
-static void fini(struct load *load)
+void fae_load_latency(const struct fae_load_result *r, struct fae_bench_hist *out)
 {
-    for (unsigned i = 0; i < load->opts->conns; i++) {
-        finish(&load->conns[i]);
-        fae_batch_fini(&load->conns[i].batch);
-    }
-    free(load->conns);
-    free(load->in);
-    free(load->out);
-    if (load->epoll >= 0)
-        close(load->epoll);
+    memset(out, 0, sizeof *out);
+    add_latencies(r, out);
 }
 
-enum fae_err fae_load_run(const struct fae_load_opts *opts, struct fae_load_result *result, char *why, size_t size)
+static void tell_progress(struct watch *w)
+{
+    struct fae_load_progress p = { .elapsed_ns = fae_ticks_to_ns(fae_ticks() - w->began) };
+    struct fae_bench_hist *before = w->latency;
+
+    w->latency = w->before;
+    w->before = before;
+    memset(w->latency, 0, sizeof *w->latency);
+    for (unsigned i = 0; i < w->opts->threads; i++) {
+        const struct fae_loader_counts *counts = fae_loader_counts(w->threads[i].loader);
+
+        p.n_sent += FAE_STAT_GET(counts->n_sent);
+        p.n_ok += FAE_STAT_GET(counts->n_ok);
+        p.n_failed += FAE_STAT_GET(counts->n_failed);
+        add_latencies(fae_loader_result(w->threads[i].loader), w->latency);
+    }
+    p.interval_ns = p.elapsed_ns - w->last_ns;
+    p.interval_ok = p.n_ok - w->last_ok;
+    p.p50_ns = fae_bench_hist_quantile(w->latency, before, 0.5);
+    p.p99_ns = fae_bench_hist_quantile(w->latency, before, 0.99);
+    w->last_ns = p.elapsed_ns;
+    w->last_ok = p.n_ok;
+    w->opts->progress(&p, w->opts->progress_arg);
+}
+
+/* Until all threads have ended. */
+static void watch(struct watch *w, int ended_fd)
+{
+    struct pollfd pfd = { .fd = ended_fd, .events = POLLIN };
+    uint64_t next_ms = fae_now_ms() + PROGRESS_MS, n_ended = 0, n;
+
+    w->latency = fae_zalloc(sizeof *w->latency);
+    w->before = fae_zalloc(sizeof *w->before);
+    while (n_ended < w->opts->threads) {
+        uint64_t now_ms = fae_now_ms();
+
+        if (now_ms >= next_ms) {
+            next_ms = now_ms + PROGRESS_MS;
+            if (w->opts->progress)
+                tell_progress(w);
+        }
+        if (poll(&pfd, 1, (int)(next_ms - now_ms)) > 0 && read(ended_fd, &n, sizeof n) == sizeof n)
+            n_ended += n;
+    }
+    free(w->latency);
+    free(w->before);
+}
+
+/* ---- the run ---- */
+
+static void *run_thread(void *arg)
+{
+    struct thread *t = arg;
+    uint64_t one = 1;
+
+    fae_loader_run(t->loader, t->began);
+    while (write(t->ended_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+    return NULL;
+}
+
+static void merge(struct fae_load_result *into, const struct fae_load_result *from)
+{
+    fae_tally_merge(&into->tally, &from->tally);
+    into->n_sent += from->n_sent;
+    into->n_connects += from->n_connects;
+    into->n_lost += from->n_lost;
+    into->n_refused += from->n_refused;
+    into->n_unsent += from->n_unsent;
+    into->n_late += from->n_late;
+    if (from->late_max_ns > into->late_max_ns)
+        into->late_max_ns = from->late_max_ns;
+    if (from->behind_max_ns > into->behind_max_ns)
+        into->behind_max_ns = from->behind_max_ns;
+    if (from->elapsed_ns > into->elapsed_ns)
+        into->elapsed_ns = from->elapsed_ns;
+    for (unsigned i = 0; i < FAE_TALLY_METHODS; i++) {
+        into->methods[i].n_sent += from->methods[i].n_sent;
+        if (from->methods[i].n_sent)
+            fae_bench_hist_merge(&into->methods[i].latency, &from->methods[i].latency);
+    }
+}
+
+static enum fae_err run(const struct fae_load_opts *opts, struct thread *threads, int ended_fd, char *why, size_t size)
+{
+    struct watch w = { .opts = opts, .threads = threads, .began = fae_ticks() };
+    unsigned n_started = 0;
+    int failed = 0;
+
+    while (n_started < opts->threads && !failed) {
+        struct thread *t = &threads[n_started];
+
+        t->began = w.began;
+        t->ended_fd = ended_fd;
+        failed = pthread_create(&t->id, NULL, run_thread, t);
+        n_started += !failed;
+    }
+    if (failed)
+        atomic_store(&interrupted, true);
+    else
+        watch(&w, ended_fd);
+    for (unsigned i = 0; i < n_started; i++)
+        pthread_join(threads[i].id, NULL);
+    if (!failed)
+        return FAE_OK;
+    snprintf(why, size, "thread %u of %u: %s", n_started + 1, opts->threads, strerror(failed));
+    return FAE_SYSTEM;
+}
+
+static enum fae_err open_and_run(const struct fae_load_opts *opts, struct thread *threads,
+                                 struct fae_load_result *result, char *why, size_t size)
+{
+    int ended_fd = eventfd(0, EFD_CLOEXEC);
+    enum fae_err err = FAE_OK;
+    uint64_t cpu_ns;
+
+    if (ended_fd < 0) {
+        snprintf(why, size, "eventfd: %s", strerror(errno));
+        return FAE_SYSTEM;
+    }
+    for (unsigned i = 0; i < opts->threads && !err; i++)
+        err = fae_loader_new(&threads[i].loader, opts, i, &interrupted, why, size);
+    cpu_ns = own_cpu_ns();
+    if (!err)
+        err = run(opts, threads, ended_fd, why, size);
+    result->cpu_ns = own_cpu_ns() - cpu_ns;
+    for (unsigned i = 0; i < opts->threads; i++) {
+        if (!err)
+            merge(result, fae_loader_result(threads[i].loader));
+        fae_loader_free(&threads[i].loader);
+    }
+    close(ended_fd);
+    return err;
+}
+
+static enum fae_err check_sizes(const struct fae_load_opts *opts, char *why, size_t size)
+{
+    uint64_t n_open = (uint64_t)opts->conns * opts->depth, bytes = opts->raw_request.len;
+
+    for (unsigned i = 0; opts->mix && i < opts->mix->n; i++)
+        if (opts->mix->methods[i].bytes_max > bytes)
+            bytes = opts->mix->methods[i].bytes_max;
+    if (n_open > FAE_LOAD_OPEN_MAX)
+        snprintf(why, size, "%u connections of %u calls are more than %d", opts->conns, opts->depth, FAE_LOAD_OPEN_MAX);
+    else if (n_open * bytes > FAE_LOAD_UNSENT_MAX)
+        snprintf(why, size, "%u connections of %u requests of %llu bytes are more than %llu MiB", opts->conns,
+                 opts->depth, (unsigned long long)bytes, FAE_LOAD_UNSENT_MAX / FAE_MIB);
+    else
+        return FAE_OK;
+    return FAE_LIMIT;
+}
+
+enum fae_err fae_load_run(const struct fae_load_opts *wanted, struct fae_load_result *result, char *why, size_t size)
 {
     struct sigaction quiet = { .sa_handler = on_interrupt }, before;
-    struct load load;
-    enum fae_err err;
+    struct thread threads[FAE_LOAD_THREADS_MAX] = { { 0 } };
+    struct fae_load_opts opts = *wanted;
+    enum fae_err err = check_sizes(&opts, why, size);
 
-    init(&load, opts, result);
+    if (err)
+        return err;
+    if (opts.threads > FAE_LOAD_THREADS_MAX)
+        opts.threads = FAE_LOAD_THREADS_MAX;
+    if (opts.threads > opts.conns)
+        opts.threads = opts.conns;
+    if (opts.threads == 0)
+        opts.threads = 1;
+    raise_nofile();
+    atomic_store(&interrupted, false);
     sigaction(SIGINT, &quiet, &before);
-    if (load.epoll < 0) {
-        snprintf(why, size, "epoll: %s", strerror(errno));
-        err = FAE_SYSTEM;
-    } else {
-        err = open_first(&load, why, size);
-    }
-    if (!err) {
-        uint64_t cpu_ns = own_cpu_ns(), began = fae_ticks();
-
-        load.last_answer = began;
-        run(&load);
-        result->cpu_ns = own_cpu_ns() - cpu_ns;
-        result->elapsed_ns = fae_ticks_to_ns(load.last_answer - began);
-    }
+    err = open_and_run(&opts, threads, result, why, size);
     sigaction(SIGINT, &before, NULL);
-    fini(&load);
     return err;
 }

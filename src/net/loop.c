@@ -102,8 +102,6 @@ void fae_timer_start(struct fae_timer *t, uint64_t after_ms)
 {
     struct timeval tv = { .tv_sec = (time_t)(after_ms / 1000), .tv_usec = (suseconds_t)(after_ms % 1000) * 1000 };
 
-    /* libevent counts from when the turn began; a turn may have run Lua for long since. */
-    event_base_update_cache_time(event_get_base(&t->ev));
     /* From now, not from the start of this turn: whoever computed for 100 ms and then sleeps 20 wants to sleep. */
     event_base_update_cache_time(event_get_base(&t->ev));
     evtimer_add(&t->ev, &tv);

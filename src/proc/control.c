@@ -252,12 +252,12 @@ static const struct {
     { "stop", do_stop, 0 },
 };
 
-static void run_line(struct fae_node *node, struct fae_control_client *client, const char *line)
+static void run_line(struct fae_node *node, struct fae_control_client *client, const char *line, size_t len)
 {
     struct fae_buf known = { 0 };
 
     for (unsigned i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        if (strcmp(line, verbs[i].line) == 0) {
+        if (len == strlen(verbs[i].line) && memcmp(line, verbs[i].line, len) == 0) {
             verbs[i].run(node, client, verbs[i].arg);
             return;
         }
@@ -286,10 +286,9 @@ static void run_lines(struct fae_node *node, struct fae_control_client *client, 
             break;
         n = (size_t)(nl - client->in);
         memcpy(line, client->in, n);
-        line[n > 0 && line[n - 1] == '\r' ? n - 1 : n] = '\0';
         client->n_in -= (unsigned)n + 1;
         memmove(client->in, nl + 1, client->n_in);
-        run_line(node, client, line);
+        run_line(node, client, line, n > 0 && line[n - 1] == '\r' ? n - 1 : n);
         flush(client, now_ms);
     }
     if (client->fd >= 0 && client->n_in == sizeof client->in && !memchr(client->in, '\n', client->n_in)) {

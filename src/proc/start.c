@@ -397,8 +397,8 @@ void fae_start_announce(const struct fae_node *node)
         printf(" admin:http://%s", node->admin.text + sizeof "tcp://" - 1);
     printf(" pid:%ld\n", (long)getpid());
     if (strcmp(first, DEFAULT_TCP) == 0)
-        printf("try: fae call sys.ping\n");
+        printf("try: %s call sys.ping\n", program_invocation_name);
     else
-        printf("try: fae call -s %s sys.ping\n", first);
+        printf("try: %s call -s %s sys.ping\n", program_invocation_name, first);
     fflush(stdout);
 }

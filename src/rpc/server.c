@@ -68,6 +68,7 @@ void fae_server_free(struct fae_server **server_io)
         free(server->spare_sessions[--server->n_spare_sessions]);
     while (server->n_spare_bufs)
         fae_buf_fini(&server->spare_bufs[--server->n_spare_bufs]);
+    free(server->thirsty.items);
     free(server->ready.items);
     free(server->running.items);
     free(server->dirty.items);
@@ -87,7 +88,7 @@ static void run_some(void *arg)
 {
     struct fae_server *server = arg;
 
-    while (server->run_at < server->running.n && server->n_run < FAE_BATCH_CALLS) {
+    while (server->run_at < server->running.n && server->n_run < FAE_BATCH_CALLS && !fae_server_late(server)) {
         struct fae_session *s = server->running.items[server->run_at];
 
         if (!s->closed && !s->closing)
@@ -111,6 +112,37 @@ static void flush(struct fae_server *server)
     server->dirty.n = 0;
 }
 
+/* Those that were not run yet come first next turn, and the one that was interrupted after them. */
+static void put_off(struct fae_server *server)
+{
+    uint32_t n = server->running.n - server->run_at;
+
+    for (uint32_t i = 1; i <= n; i++) {
+        struct fae_session *s = server->running.items[server->run_at + i % n];
+
+        s->is_ready = false;
+        fae_session_put_off(s);
+    }
+}
+
+/* Reads those that found the arena full; some may find it full again. */
+static void feed(struct fae_server *server)
+{
+    struct fae_queue *q = &server->thirsty;
+    uint32_t n = q->n;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct fae_session *s = q->items[i];
+
+        s->is_thirsty = false;
+        if (!s->closed && !s->lingering && s->watching & FAE_READABLE)
+            fae_session_read(s);
+    }
+    for (uint32_t i = n; i < q->n; i++)
+        q->items[i - n] = q->items[i];
+    q->n -= n;
+}
+
 bool fae_server_turn(struct fae_server *server)
 {
     struct fae_queue taken = server->running;
@@ -121,16 +153,18 @@ bool fae_server_turn(struct fae_server *server)
     server->ready = taken;
     server->ready.n = 0;
     server->run_at = 0;
-    server->ticks = fae_ticks();
-    while (server->run_at < server->running.n) {
+    server->ticks = server->turn_ticks = fae_ticks();
+    while (server->run_at < server->running.n && !fae_server_late(server)) {
         server->n_run = 0;
         while (!server->o.ops->guard(server->o.service, run_some, server))
             continue;
         flush(server);
     }
+    put_off(server);
     server->running.n = 0;
     server->arena_used = 0;
     flush(server);
+    feed(server);
     bury(server);
     fae_accept_turn(server, busy);
     FAE_STAT_SET(server->slot->n_sessions, server->n_sessions);

@@ -5,6 +5,8 @@
 #ifndef FAE_RPC_SERVER_IMPL_H
 #define FAE_RPC_SERVER_IMPL_H
 
+#include "base/clock.h"
+#include "base/limits.h"
 #include "rpc/server.h"
 #include "rpc/service.h"
 #include "rpc/session.h"
@@ -33,11 +35,13 @@ struct fae_server {
     struct fae_worker_stats *stats;
     struct fae_slot *slot;
     uint64_t ticks; /* the last reading: end of one call, start of the next */
+    uint64_t turn_ticks; /* when this turn's calls began */
     uint32_t n_run; /* calls since the last flush */
     uint32_t next_id;
     struct fae_list sessions;
     unsigned n_sessions;
     struct fae_queue ready, running, dirty, grave;
+    struct fae_queue thirsty; /* found the arena full */
     struct fae_mp_scan scan; /* of messages that arrive whole */
     uint32_t run_at;         /* position in `running`: survives a cut */
     uint8_t *arena;
@@ -56,10 +60,18 @@ struct fae_server {
 
 void fae_queue_push(struct fae_queue *q, struct fae_session *s);
 
+/* The calls of this turn took FAE_TURN_MS: the rest waits, so that timers fire and other sessions are read. */
+static inline bool fae_server_late(const struct fae_server *server)
+{
+    return fae_ticks_to_ns(server->ticks - server->turn_ticks) >= FAE_TURN_MS * 1000000ull;
+}
+
 /* session.c */
 struct fae_session *fae_session_open(struct fae_server *server, int fd, bool half_close);
 void fae_session_close(struct fae_session *s, enum fae_err why);
+void fae_session_read(struct fae_session *s);  /* takes bytes in; they are run after all callbacks of the turn */
 void fae_session_run(struct fae_session *s);   /* its input of this turn, message by message */
+void fae_session_put_off(struct fae_session *s); /* its input goes on in the next turn */
 void fae_session_flush(struct fae_session *s); /* one send */
 void fae_session_check(struct fae_session *s, uint64_t now_ms); /* its time limits */
 

@@ -118,21 +118,26 @@ static void make_dirty(struct fae_session *s)
     fae_queue_push(&s->server->dirty, s);
 }
 
+/* The arena is full. It is read first next turn: the kernel names the same sessions first every time. */
+static void make_thirsty(struct fae_session *s)
+{
+    if (s->is_thirsty)
+        return;
+    s->is_thirsty = true;
+    fae_queue_push(&s->server->thirsty, s);
+}
+
 /* Throws input away until the client closes, or fae_session_check does. */
 static void linger(struct fae_session *s)
 {
-    uint8_t junk[4096];
-    ssize_t n;
+    uint8_t junk[16 * FAE_KIB];
+    ssize_t n = recv(s->fd, junk, sizeof junk, 0); /* once a turn: it may come faster than it is read */
 
-    do
-        n = recv(s->fd, junk, sizeof junk, 0);
-    while (n == sizeof junk);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         fae_session_close(s, FAE_CLOSED);
 }
 
-/* Takes bytes in; they are run after all callbacks of the turn. */
-static void on_readable(struct fae_session *s)
+void fae_session_read(struct fae_session *s)
 {
     struct fae_server *server = s->server;
     uint8_t *into;
@@ -140,8 +145,10 @@ static void on_readable(struct fae_session *s)
 
     if (s->turn_len) /* this turn's bytes have not been run yet */
         return;
-    if (FAE_READ_ARENA - server->arena_used < FAE_READ_CHUNK)
-        return; /* level-triggered: told again next turn */
+    if (FAE_READ_ARENA - server->arena_used < FAE_READ_CHUNK) {
+        make_thirsty(s);
+        return;
+    }
     into = server->arena + server->arena_used;
     n = recv(s->fd, into, FAE_READ_CHUNK, 0);
     if (n > 0) {
@@ -175,7 +182,7 @@ static void on_event(int fd, short what, void *arg)
     else if (what & FAE_READABLE && s->lingering)
         linger(s);
     else if (what & FAE_READABLE)
-        on_readable(s);
+        fae_session_read(s);
 }
 
 static void complain(struct fae_session *s, enum fae_err code, const char *text)
@@ -288,7 +295,7 @@ static void run_input(struct fae_session *s)
             keep_rest(s, NULL);
             return;
         }
-        if (server->n_run >= FAE_BATCH_CALLS)
+        if (server->n_run >= FAE_BATCH_CALLS || fae_server_late(server))
             return; /* answers are sent, then it goes on here */
         if (!resume)
             fae_mp_scan_init(scan);
@@ -331,6 +338,18 @@ void fae_session_run(struct fae_session *s)
     make_dirty(s);
 }
 
+void fae_session_put_off(struct fae_session *s)
+{
+    if (s->closing)
+        return;
+    if (s->turn_len) {
+        join_input(s);
+        keep_rest(s, s->partial ? &s->in->scan : NULL);
+    }
+    make_ready(s);
+    make_dirty(s); /* for its watch: what it has is enough */
+}
+
 struct fae_buf *fae_session_out(struct fae_session *s)
 {
     struct fae_server *server = s->server;
@@ -359,6 +378,10 @@ void fae_session_flush(struct fae_session *s)
             FAE_STAT_ADD(server->stats->n_bytes_out, (uint64_t)n);
             s->out_sent += (uint32_t)n;
             left -= (size_t)n;
+        }
+        if (left && s->out_sent >= left) { /* a client that is never quite through must not make it grow */
+            fae_buf_shift(&s->out, s->out_sent);
+            s->out_sent = 0;
         }
         if (n > 0 || !(s->watching & FAE_WRITABLE))
             s->out_since = (uint32_t)server->o.loop->now_ms;
@@ -435,6 +458,7 @@ void fae_session_began(struct fae_session *s, struct fae_list *node)
     fae_list_add_tail(&s->calls, node);
     s->n_calls++;
     FAE_STAT_ADD(s->server->slot->n_calls, 1);
+    s->server->ticks = fae_ticks(); /* what it did until it waits is not the next call's time */
     if (s->n_calls == FAE_SESSION_CALLS)
         make_dirty(s); /* for its watch */
 }

@@ -49,6 +49,7 @@ struct fae_session {
     bool half_close : 1;
     bool is_ready : 1;      /* in the server's ready queue */
     bool is_dirty : 1;      /* in the server's dirty queue */
+    bool is_thirsty : 1;    /* in the server's thirsty queue */
     bool partial : 1;       /* `in` holds the start of a message */
     bool eof : 1;           /* the client sends no more */
     bool closing : 1;       /* nothing is run any more; closed once output is gone */

@@ -21,10 +21,8 @@ static int l_time_left(lua_State *L)
 
 static void push_context(lua_State *L, const struct fae_task *task, const char *key)
 {
-    int ref = task->context_ref;
+    int ref = fae_task_context(task);
 
-    if (ref == LUA_NOREF && task->session && task->session->service_ref)
-        ref = task->session->service_ref;
     if (ref == LUA_NOREF) {
         lua_pushnil(L);
         return;

@@ -33,7 +33,7 @@ static int l_encode(lua_State *L)
     lua_settop(L, 1);
     luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
     buf = fae_push_buf(L);
-    err = fae_codec_put(L, 1, buf, max);
+    err = fae_codec_put(L, 1, buf, max, 0);
     if (err)
         return fae_nil_err(L, err, "%s", lua_tostring(L, -1));
     lua_pushlstring(L, (const char *)buf->data, buf->len);

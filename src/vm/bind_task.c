@@ -48,17 +48,19 @@ static struct fae_task *task_of_call(lua_State *L)
 {
     struct fae_vm *vm = fae_vm_of(L);
     struct fae_task *here = vm->current, *task;
-    int n = lua_gettop(L);
+    int n = lua_gettop(L), context, ref = LUA_NOREF;
 
     luaL_checktype(L, 1, LUA_TFUNCTION);
     if (n > FAE_PARAMS_MAX)
         luaL_error(L, "more than %d arguments", FAE_PARAMS_MAX);
-    task = fae_task_new(vm, L, fae_generation_here(vm));
-    if (here && here->context_ref != LUA_NOREF) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, here->context_ref);
-        task->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    luaL_checkstack(fae_task_ready(vm, L), n + 8, "arguments");
+    context = here ? fae_task_context(here) : LUA_NOREF;
+    if (context != LUA_NOREF) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, context);
+        ref = luaL_ref(L, LUA_REGISTRYINDEX);
     }
-    luaL_checkstack(task->T, n + 8, "arguments");
+    task = fae_task_new(vm, L, fae_generation_here(vm));
+    task->context_ref = ref;
     lua_xmove(L, task->T, n);
     return task;
 }
@@ -67,9 +69,13 @@ static struct fae_task *task_of_call(lua_State *L)
 static int l_spawn(lua_State *L)
 {
     int n = lua_gettop(L) - 1;
-    struct fae_task *task = task_of_call(L);
+    struct fae_task *here = fae_vm_of(L)->current, *task = task_of_call(L);
     struct fae_generation *gen = task->gen;
 
+    if (here && here->doomed == FAE_RELOADED) { /* or one that starts itself again would never end */
+        fae_task_discard(task);
+        return 0;
+    }
     if (gen->replaced)
         task->doomed = FAE_RELOADED; /* it runs, but nothing it waits for holds the old generation */
     task->linked = true;
@@ -90,7 +96,10 @@ static int l_start(lua_State *L)
 
     if (!parent)
         return luaL_error(L, "fae.parallel cannot be used while servants load");
+    if (parent->depth >= FAE_PARALLEL_DEPTH)
+        return luaL_error(L, "fae.parallel is nested deeper than %d", FAE_PARALLEL_DEPTH);
     task = task_of_call(L);
+    task->depth = (uint8_t)(parent->depth + 1);
     task->parent = parent;
     task->deadline_ms = parent->deadline_ms;
     fae_list_add_tail(&parent->children, &task->child_node);

@@ -384,11 +384,10 @@ static enum fae_err put_map(lua_State *L, int idx, struct put *put, unsigned dep
     return put_pairs(L, idx, put, depth, 0x80);
 }
 
-/* All n values by index; holes go out as nil. */
-static enum fae_err put_by_index(lua_State *L, int idx, uint32_t n, struct put *put, unsigned depth)
+/* The values from index `from` to n; holes go out as nil. */
+static enum fae_err put_by_index(lua_State *L, int idx, uint32_t from, uint32_t n, struct put *put, unsigned depth)
 {
-    fae_mp_array(put->out, n);
-    for (uint32_t i = 1; i <= n; i++) {
+    for (uint32_t i = from; i <= n; i++) {
         enum fae_err err;
 
         lua_rawgeti(L, idx, (int)i);
@@ -435,8 +434,17 @@ static bool is_list(lua_State *L, int idx, uint32_t n)
     return seen == n;
 }
 
-/* Writes it as an array as long as the keys come as 1, 2, ... n, as they do unless the list was filled out of order;
- * at the first that does not, turns back and looks at all of them. */
+static enum fae_err put_array(lua_State *L, int idx, struct put *put, unsigned depth)
+{
+    uint32_t n = last_index(L, idx);
+
+    fae_mp_array(put->out, n);
+    return put_by_index(L, idx, 1, n, put, depth);
+}
+
+/* Writes it as an array as long as the keys come as 1, 2, ... n, as they do unless the list was filled out of order. At
+ * the first that does not, and before the first table, looks at all of the keys and turns back when it is no list. What
+ * was written by then holds no table: one that were written twice at every level would be written 2^depth times. */
 static enum fae_err put_list(lua_State *L, int idx, uint32_t n, struct put *put, unsigned depth)
 {
     size_t at = put->out->len;
@@ -446,17 +454,21 @@ static enum fae_err put_list(lua_State *L, int idx, uint32_t n, struct put *put,
     fae_mp_array(put->out, n);
     lua_pushnil(L);
     while (lua_next(L, idx)) {
+        bool in_order = seen < n && lua_type(L, top + 1) == LUA_TNUMBER && lua_tonumber(L, top + 1) == seen + 1;
         enum fae_err err;
 
-        if (lua_type(L, -2) != LUA_TNUMBER || lua_tonumber(L, -2) != ++seen || seen > n) {
+        if (!in_order || lua_istable(L, top + 2)) {
             lua_settop(L, top);
+            if (is_list(L, idx, n))
+                return put_by_index(L, idx, seen + 1, n, put, depth);
             put->out->len = at;
-            return is_list(L, idx, n) ? put_by_index(L, idx, n, put, depth) : put_map(L, idx, put, depth);
+            return put_map(L, idx, put, depth);
         }
         err = put_value(L, top + 2, put, depth + 1);
         if (err)
             return err;
         lua_settop(L, top + 1);
+        seen++;
     }
     return FAE_OK;
 }
@@ -489,20 +501,18 @@ static enum fae_err put_marked(lua_State *L, int idx, enum fae_mark mark, struct
 
 static enum fae_err put_table(lua_State *L, int idx, struct put *put, unsigned depth)
 {
-    enum fae_mark mark;
+    enum fae_mark mark = fae_codec_mark_of(L, idx);
     size_t n;
 
+    if (mark == FAE_MARK_BIN || mark == FAE_MARK_EXT) /* a table in Lua, but nothing is nested in it */
+        return put_marked(L, idx, mark, put);
     if (depth >= FAE_DEPTH_MAX)
         return refuse(L, FAE_LIMIT, "tables are nested deeper than 64, or contain themselves");
-    mark = fae_codec_mark_of(L, idx);
+    if (mark == FAE_MARK_MAP)
+        return put_map(L, idx, put, depth);
+    if (mark == FAE_MARK_ARRAY)
+        return put_array(L, idx, put, depth);
     n = lua_objlen(L, idx);
-    switch (mark) {
-    case FAE_MARK_MAP: return put_map(L, idx, put, depth);
-    case FAE_MARK_ARRAY: return put_by_index(L, idx, last_index(L, idx), put, depth);
-    case FAE_MARK_BIN:
-    case FAE_MARK_EXT: return put_marked(L, idx, mark, put);
-    case FAE_MARK_COUNT: break;
-    }
     if (n)
         return put_list(L, idx, (uint32_t)n, put, depth);
     return put_pairs(L, idx, put, depth, 0x90); /* a table without anything in it passes for an array */
@@ -551,7 +561,7 @@ static enum fae_err put_value(lua_State *L, int idx, struct put *put, unsigned d
     return err;
 }
 
-enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t max)
+enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t max, unsigned depth)
 {
     struct put put = { .out = out, .end = out->len + max };
     size_t at = out->len;
@@ -560,7 +570,7 @@ enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t ma
 
     if (idx < 0)
         idx += top + 1;
-    err = put_value(L, idx, &put, 0);
+    err = put_value(L, idx, &put, depth);
     if (err) {
         out->len = at;
         if (lua_gettop(L) > top + 1)

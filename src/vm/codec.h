@@ -34,9 +34,9 @@ enum fae_mark fae_codec_mark_of(lua_State *L, int idx);
  * (a map key that is neither string nor integer) and returns BAD_MESSAGE. */
 enum fae_err fae_codec_push(lua_State *L, const uint8_t **p);
 
-/* Appends the value at index idx. On failure `out` is as before and a message is pushed: LIMIT (too deep, or longer than
+/* Appends the value at index idx, which will stand inside `depth` containers. On failure `out` is as before and a message is pushed: LIMIT (too deep, or longer than
  * `max` bytes), BAD_ARGS (a function, a userdata, ...). */
-enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t max);
+enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t max, unsigned depth);
 
 /* Is the value at idx an int64 or uint64? */
 int fae_codec_is_int64(lua_State *L, int idx);

@@ -229,23 +229,26 @@ void fae_vm_tick(struct fae_vm *vm)
 {
     unsigned n_old = 0;
 
+    if (!fae_list_empty(&vm->runnable))
+        fae_vm_guard(vm, run_queued, vm);
     FAE_LIST_EACH(node, &vm->old) {
         struct fae_generation *gen = FAE_CONTAINER(node, struct fae_generation, node);
 
-        if (gen->n_tasks == 0)
+        if (gen->n_tasks == 0 && fae_list_empty(&vm->runnable)) /* one that is queued may not be counted yet */
             fae_generation_end(&gen);
         else
             n_old += gen->n_tasks;
     }
     FAE_STAT_SET(vm->slot->n_old_calls, n_old);
     FAE_STAT_SET(vm->slot->lua_bytes, vm->memory.bytes);
-    if (!fae_list_empty(&vm->runnable))
-        fae_vm_guard(vm, run_queued, vm);
     /* A small heap is cheap to let grow and dear to walk again and again (3.5 % of an echo, measured). */
     lua_gc(vm->L, LUA_GCSETPAUSE, vm->memory.bytes < SMALL_HEAP ? 400 : 200);
     /* Lua itself collects when memory has doubled; near the limit that would be too late. */
     if (vm->memory.bytes > vm->memory.bytes_max / 4 * 3 && vm->memory.bytes > vm->bytes_collected + vm->memory.bytes_max / 16)
         fae_vm_collect(vm, 0);
+    /* A full heap whose owners are done is not growing: without this only a call that fails would have it collected. */
+    else if (vm->memory.bytes > vm->memory.bytes_max / 4 * 3 && vm->n_gc_steps == 0)
+        vm->n_gc_steps = 1;
     /* What an ended generation leaves is collected a little a tick, so that many reloads do not pile up. */
     if (vm->n_gc_steps && !vm->current) {
         vm->n_gc_steps--;

@@ -13,6 +13,9 @@
 #include "vm/vm_impl.h"
 #include "wire/msgpack.h"
 
+#define RETRY_AFTER_MAX_MS 1e12
+#define DETAIL_MAX (64 * FAE_KIB) /* of an error's detail; a longer one is left out */
+
 /* ---- answers ---- */
 
 static void answered(struct fae_task *task, bool failed)
@@ -62,7 +65,7 @@ static void answer_err(struct fae_task *task, enum fae_err otherwise)
     lua_State *L = vm->L;
     int idx = lua_gettop(L);
     struct fae_failure f = { .code = fae_err_name(otherwise), .retry_after_ms = -1 };
-    struct fae_buf detail = { 0 };
+    double after_ms;
     enum fae_err known;
 
     f.code_len = strlen(f.code);
@@ -76,11 +79,15 @@ static void answer_err(struct fae_task *task, enum fae_err otherwise)
         f.retryable = known != FAE_ERR_COUNT && fae_err_retryable(known);
         if (raw_field(L, idx, "retryable") == LUA_TBOOLEAN)
             f.retryable = lua_toboolean(L, -1);
-        if (raw_field(L, idx, "retry_after_ms") == LUA_TNUMBER)
-            f.retry_after_ms = (int64_t)lua_tonumber(L, -1);
-        if (task->session->error_form == FAE_ERROR_MAP && raw_field(L, idx, "detail") != LUA_TNIL)
-            if (fae_codec_put(L, lua_gettop(L), &detail, FAE_KIB * 64) == FAE_OK)
-                f.detail = &detail;
+        if (raw_field(L, idx, "retry_after_ms") == LUA_TNUMBER) {
+            after_ms = lua_tonumber(L, -1);
+            f.retry_after_ms = after_ms >= 0 && after_ms <= RETRY_AFTER_MAX_MS ? (int64_t)after_ms : -1;
+        }
+        if (task->session->error_form == FAE_ERROR_MAP && raw_field(L, idx, "detail") != LUA_TNIL) {
+            vm->detail.len = 0;
+            if (fae_codec_put(L, lua_gettop(L), &vm->detail, DETAIL_MAX, 2) == FAE_OK)
+                f.detail = &vm->detail;
+        }
     } else if (lua_type(L, idx) == LUA_TSTRING) {
         set_text(&f, L, idx);
     }
@@ -89,7 +96,6 @@ static void answer_err(struct fae_task *task, enum fae_err otherwise)
         f.text_len = strlen(f.text);
     }
     fae_session_fail(task->session, task->msgid, &f);
-    fae_buf_fini(&detail);
     answered(task, true);
     lua_settop(L, idx - 1);
 }
@@ -105,7 +111,7 @@ static void answer_value(struct fae_task *task, lua_State *L, int idx)
     vm->risk_session = task->session;
     vm->risk_mark = out->len;
     fae_message_result(out, task->msgid);
-    err = fae_codec_put(L, idx, out, max);
+    err = fae_codec_put(L, idx, out, max, 1);
     if (err) {
         const char *text = lua_tostring(L, -1);
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "vm/vm_impl.h"
 
+#define RUN_MAX 1000 /* queued tasks run before the loop turns: a task that spawns itself must not hold it */
 #define LOGGED_MAX 2000 /* bytes of an error's text: what follows it must have room in the line */
 
 static void on_deadline(void *arg);
@@ -26,25 +27,39 @@ static struct fae_task *make_task(struct fae_vm *vm)
     return task;
 }
 
-struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_generation *gen)
+lua_State *fae_task_ready(struct fae_vm *vm, lua_State *L)
 {
     struct fae_task *task = vm->free_tasks;
+    lua_State *T;
 
     if (!task) {
         task = vm->free_tasks = make_task(vm); /* in the pool, so that nothing is lost if the next lines raise */
+        vm->n_free_tasks++;
         fae_list_init(&task->children);
         fae_list_init(&task->child_node);
         fae_list_init(&task->run_node);
     }
     if (!task->T) {
-        task->T = lua_newthread(L);
-        task->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+        T = lua_newthread(L);
+        task->ref = luaL_ref(L, LUA_REGISTRYINDEX); /* may raise: T is not the task's before it is anchored */
+        task->T = T;
     }
+    return task->T;
+}
+
+struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_generation *gen)
+{
+    struct fae_task *task;
+
+    fae_task_ready(vm, L);
+    task = vm->free_tasks;
     vm->free_tasks = task->next_free;
+    vm->n_free_tasks--;
     task->gen = gen;
     task->method = NULL;
     task->session = NULL;
     task->linked = task->parked = task->queued = task->told = task->dropping = task->joining = task->unloading = false;
+    task->depth = 0;
     task->doomed = FAE_OK;
     task->context_ref = LUA_NOREF;
     task->deadline_ms = 0;
@@ -103,9 +118,16 @@ static void release(struct fae_task *task)
         luaL_unref(vm->L, LUA_REGISTRYINDEX, task->context_ref);
     if (task->queued)
         fae_list_del(&task->run_node);
+    if (vm->n_free_tasks >= FAE_SPARE_TASKS) {
+        if (task->T)
+            drop_thread(task);
+        free(task);
+        return;
+    }
     task->session = NULL;
     task->next_free = vm->free_tasks;
     vm->free_tasks = task;
+    vm->n_free_tasks++;
 }
 
 void fae_task_discard(struct fae_task *task)
@@ -113,6 +135,10 @@ void fae_task_discard(struct fae_task *task)
     if (task->parked && task->cancel)
         task->cancel(task->cancel_arg);
     fae_list_del(&task->child_node);
+    FAE_LIST_EACH(node, &task->children) {
+        FAE_CONTAINER(node, struct fae_task, child_node)->parent = NULL;
+        fae_list_del(node);
+    }
     if (task->T)
         drop_thread(task);
     release(task);
@@ -258,6 +284,13 @@ void fae_task_run(struct fae_task *task, int n)
     fae_vm_collect_due(vm);
 }
 
+int fae_task_context(const struct fae_task *task)
+{
+    if (task->context_ref == LUA_NOREF && task->session && task->session->service_ref)
+        return task->session->service_ref;
+    return task->context_ref;
+}
+
 void fae_task_queue(struct fae_task *task, int n)
 {
     FAE_ASSERT(!task->queued);
@@ -268,13 +301,27 @@ void fae_task_queue(struct fae_task *task, int n)
 
 void fae_task_run_queued(struct fae_vm *vm)
 {
-    while (!fae_list_empty(&vm->runnable)) {
+    for (unsigned n = 0; !fae_list_empty(&vm->runnable); n++) {
         struct fae_task *task = FAE_CONTAINER(vm->runnable.next, struct fae_task, run_node);
 
+        if (n == RUN_MAX) {
+            fae_timer_start(&vm->more, 0);
+            return;
+        }
         fae_list_del(&task->run_node);
         task->queued = false;
         fae_task_run(task, task->n_args);
     }
+}
+
+static void run_rest(void *vm)
+{
+    fae_task_run_queued(vm);
+}
+
+void fae_task_run_more(void *vm)
+{
+    fae_vm_guard(vm, run_rest, vm);
 }
 
 /* ---- waiting ---- */
@@ -326,16 +373,10 @@ static void wake(void *arg)
     struct fae_vm *vm = task->vm;
     int n;
 
-    vm->at_risk = task;
     n = w->push(vm->L, w->arg); /* on the main state: only there may it raise */
     vm->at_risk = NULL;
     lua_xmove(vm->L, task->T, n);
     fae_task_run(task, n);
-    fae_task_run_queued(vm);
-}
-
-static void run_rest(void *vm)
-{
     fae_task_run_queued(vm);
 }
 
@@ -347,6 +388,7 @@ void fae_task_resume(struct fae_task *task, fae_task_push_fn push, void *arg)
     FAE_ASSERT(task->parked);
     task->parked = task->joining = false;
     task->cancel = NULL;
+    vm->at_risk = task; /* from here on nobody else would end it */
     if (!fae_vm_guard(vm, wake, &w))
         while (!fae_vm_guard(vm, run_rest, vm))
             continue;

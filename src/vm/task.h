@@ -46,6 +46,7 @@ struct fae_task {
     bool told;     /* was answered nil, err once after it was doomed */
     bool dropping;
     bool joining;  /* waits for its children */
+    uint8_t depth; /* of fae.parallel inside fae.parallel */
     bool unloading; /* an on_unload hook: outlives the switch it belongs to */
     enum fae_err doomed;
     int n_args;    /* on T, for the resume that is queued */
@@ -60,14 +61,18 @@ struct fae_task {
     struct fae_vm_timer *timer; /* whose tick this is */
 };
 
+/* Makes sure that the next fae_task_new cannot raise, and lends the coroutine it will have. Raises on L itself. */
+lua_State *fae_task_ready(struct fae_vm *vm, lua_State *L);
 /* A task of the generation, from the pool; raises on L for lack of memory (when a coroutine must be made). */
 struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_generation *gen);
 /* Resumes with n values that are on T; handles its end. Needs a guard. */
 void fae_task_run(struct fae_task *task, int n);
 /* Puts it behind those that run next; n values are on T. */
 void fae_task_queue(struct fae_task *task, int n);
-/* Runs what is queued. Needs a guard. */
+/* Runs what is queued, a turn's share of it. Needs a guard. */
 void fae_task_run_queued(struct fae_vm *vm);
+/* The rest, in a later turn; brings its own guard. */
+void fae_task_run_more(void *vm);
 
 /* For bindings that wait: the task that runs, or NULL and the number to return at once (*n_out: nil, err of a doomed
  * task). Raises unless L is a task that can yield here. */
@@ -79,6 +84,8 @@ void fae_task_resume(struct fae_task *task, fae_task_push_fn push, void *arg);
 
 /* Deadline, hang-up, reload: cancels what it waits for. Its children go with it. */
 void fae_task_doom(struct fae_task *task, enum fae_err code);
+/* The registry's reference to the context it runs with: the call's own, or its session's. LUA_NOREF: none. */
+int fae_task_context(const struct fae_task *task);
 /* Frees the pool. */
 void fae_task_free_pool(struct fae_vm *vm);
 /* Ends a task that never ran or was cut: answers `code` if someone waits. */

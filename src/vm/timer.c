@@ -115,7 +115,7 @@ static int l_timer_start(lua_State *L)
 /* timer_stop(id) -> was it running */
 static int l_timer_stop(lua_State *L)
 {
-    unsigned id = (unsigned)luaL_checknumber(L, 1);
+    double id = luaL_checknumber(L, 1);
     struct fae_generation *gen = fae_generation_here(fae_vm_of(L));
 
     FAE_LIST_EACH(node, &gen->timers) {

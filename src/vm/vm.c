@@ -18,7 +18,7 @@
 
 #define SPARE_BYTES (256 * FAE_KIB)
 
-static const char err_key;
+static const char err_key, guarded_key, collect_key;
 
 struct fae_vm *fae_vm_of(lua_State *L)
 {
@@ -158,8 +158,17 @@ static int guarded(lua_State *L)
     return 0;
 }
 
+/* lua_cpcall would make a new function each time, which needs memory just when there may be none. */
+static int call_protected(lua_State *L, const char *key, void *arg)
+{
+    lua_pushlightuserdata(L, (void *)key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_pushlightuserdata(L, arg);
+    return lua_pcall(L, 1, 0, 0);
+}
+
 /* Lua raised outside of a task's own code: for lack of memory, or in somebody's finalizer. */
-static void cut(struct fae_vm *vm, int status)
+static void cut(struct fae_vm *vm, int status, int top)
 {
     const char *text = lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?";
     struct fae_task *task = vm->at_risk;
@@ -176,25 +185,20 @@ static void cut(struct fae_vm *vm, int status)
     vm->start_session = NULL;
     if (task)
         fae_task_fail(task, status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL, fae_err_text(status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL));
-    lua_settop(vm->L, 0);
+    lua_settop(vm->L, top);
 }
 
 bool fae_vm_guard(void *service, void (*fn)(void *), void *arg)
 {
     struct fae_vm *vm = service;
     struct guarded g = { fn, arg };
-    int status;
+    int status, top = lua_gettop(vm->L);
 
-    if (vm->guarded) {
-        fn(arg);
-        return true;
-    }
-    vm->guarded = true;
     vm->memory.bytes_spare = SPARE_BYTES;
-    status = lua_cpcall(vm->L, guarded, &g);
-    vm->guarded = false;
+    status = call_protected(vm->L, &guarded_key, &g);
     if (status)
-        cut(vm, status);
+        cut(vm, status, top);
+    vm->memory.bytes_spare = 0;
     fae_vm_collect_due(vm);
     return status == 0;
 }
@@ -209,17 +213,19 @@ static int collect(lua_State *L)
 
 bool fae_vm_collect(struct fae_vm *vm, int step_kib)
 {
+    bool full = step_kib == 0;
     int status;
 
     vm->memory.bytes_spare = SPARE_BYTES;
-    status = lua_cpcall(vm->L, collect, &step_kib);
+    status = call_protected(vm->L, &collect_key, &step_kib);
     vm->memory.bytes_spare = 0;
     if (status) {
         FAE_WARN("a finalizer failed: %s", lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?");
-        lua_settop(vm->L, 0);
+        lua_pop(vm->L, 1);
         return false;
     }
-    vm->bytes_collected = vm->memory.bytes;
+    if (full || step_kib)
+        vm->bytes_collected = vm->memory.bytes;
     return step_kib != 0;
 }
 
@@ -249,6 +255,12 @@ static int open_state(lua_State *L)
     lua_pushliteral(L, "file");
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 2);
+    lua_pushlightuserdata(L, (void *)&guarded_key);
+    lua_pushcfunction(L, guarded);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    lua_pushlightuserdata(L, (void *)&collect_key);
+    lua_pushcfunction(L, collect);
+    lua_rawset(L, LUA_REGISTRYINDEX);
     open_err(L);
     fae_codec_open(L);
     return 0;
@@ -264,6 +276,8 @@ struct fae_vm *fae_vm_new(const struct fae_vm_opts *opts)
     vm->call_ref = LUA_NOREF;
     fae_list_init(&vm->runnable);
     fae_list_init(&vm->old);
+    if (opts->loop)
+        fae_timer_init(&vm->more, opts->loop, fae_task_run_more, vm);
     vm->L = lua_newstate(fae_lua_allocate, &vm->memory);
     if (vm->L && lua_cpcall(vm->L, open_state, NULL) == 0)
         return vm;
@@ -279,6 +293,8 @@ void fae_vm_free(struct fae_vm **vm_io)
     *vm_io = NULL;
     if (!vm)
         return;
+    while (!fae_list_empty(&vm->runnable))
+        fae_task_discard(FAE_CONTAINER(vm->runnable.next, struct fae_task, run_node));
     fae_vm_abort(vm);
     if (vm->live)
         fae_generation_end(&vm->live);
@@ -291,6 +307,8 @@ void fae_vm_free(struct fae_vm **vm_io)
         lua_close(vm->L);
     fae_lua_memory_fini(&vm->memory);
     fae_task_free_pool(vm);
+    fae_timer_stop(&vm->more);
+    fae_buf_fini(&vm->detail);
     free(vm);
 }
 

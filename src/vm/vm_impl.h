@@ -39,7 +39,6 @@ struct fae_vm {
     struct fae_lua_memory memory;
     size_t bytes_collected;  /* what the last collection we asked for left */
     int n_gc_steps;          /* still to be done after a generation ended */
-    bool guarded;
     bool draining;           /* runnable tasks are being run */
     struct fae_task *current; /* whose Lua code is running */
     struct fae_task *at_risk;
@@ -47,8 +46,11 @@ struct fae_vm {
     const struct fae_request *start_request;
     struct fae_session *risk_session; /* an answer is being written ... */
     size_t risk_mark;                 /* ... from here on */
+    struct fae_buf detail;    /* of the error being answered; kept for the next */
     struct fae_list runnable;
+    struct fae_timer more;    /* fires at once: there was more to run than one turn's share */
     struct fae_task *free_tasks;
+    unsigned n_free_tasks;
     struct fae_generation *live, *prepared, *loading;
     struct fae_list old; /* generations that still have tasks */
     struct fae_slot *slot;
@@ -59,7 +61,7 @@ struct fae_vm {
 /* The vm of a state. */
 struct fae_vm *fae_vm_of(lua_State *L);
 
-/* Runs fn(arg) protected; see struct fae_service_ops. */
+/* Runs fn(arg) protected; see struct fae_service_ops. One inside another keeps what fails in it from the outer one. */
 bool fae_vm_guard(void *vm, void (*fn)(void *), void *arg);
 
 /* The collection that is due when memory ran out, so that whoever runs next can have what the one before left behind. */

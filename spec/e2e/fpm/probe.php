@@ -1,8 +1,8 @@
 <?php
 // SPDX-License-Identifier: BSD-2-Clause
 /**
- * What a php-fpm process sees of its connection, as JSON. ?wait=MS makes a call that long; ?leave=MS ends with an answer
- * on its way that nobody waits for; ?fatal=1 dies in the middle of an answer, with no finally and no destructor.
+ * What a php-fpm process sees of its connection, as JSON. ?wait=MS makes a call that long; ?leave=MS ends with an
+ * answer on its way that nobody waits for; ?fatal=1 dies in the middle of an answer, with no finally and no destructor.
  */
 
 require __DIR__ . '/../autoload.php';
