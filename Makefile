@@ -195,9 +195,9 @@ asan: ## check with AddressSanitizer and UBSan, in build/asan
 tsan: ## check with ThreadSanitizer, in build/tsan; SUITES=unit for the stress programs alone
 	@$(MAKE) --no-print-directory check B=build/tsan CC=clang SUITES='$(RUNTIME_SUITES)' OPT=-O1 SAN='-fsanitize=thread'
 
-# Limits of time and memory are those of faults.md I1, or near; ASan's quarantine would fill the memory by itself.
+# ASan's quarantine would fill 256 MiB by itself.
 FUZZ_FLAGS = -max_len=4096 -timeout=1 -rss_limit_mb=256 -print_final_stats=1
-fuzz: ## T=msgpack SECS=60: libFuzzer on spec/fuzz/fuzz_T.c; a crash is left in build/fuzz, what it learnt in corpus-T
+fuzz: ## T=msgpack SECS=60: libFuzzer on spec/fuzz/fuzz_T.c; a crash is left in build/fuzz
 	$(call need,deps,$(DEPS))
 	@test -f 'spec/fuzz/fuzz_$(T).c' || { echo "make fuzz T=name [SECS=60]; names: $(FUZZ:fuzz_%=%)" >&2; exit 2; }
 	@$(INNER) build/fuzz/fuzz_$(T) B=build/fuzz CC=clang WERROR= OPT=-O1 \

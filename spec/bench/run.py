@@ -589,7 +589,7 @@ def print_row(name, r):
     unit = r["unit"]
     spread = f"{show(r['low'], unit)} .. {show(r['high'], unit)}"
     bound = ">=" if next(row.least for row in ROWS if row.name == name) else "<="
-    owed = f"{bound} {show(r['target'], unit):>11}  {'PASS' if r['pass'] else 'MISS'}" if r["target"] is not None else ""
+    owed = "" if r["target"] is None else f"{bound} {show(r['target'], unit):>11}  {'PASS' if r['pass'] else 'MISS'}"
     print(f"{r['text']:42}{fixed(r.get('us'))}{fixed(r.get('base_us'))}{show(r['value'], unit):>13}{spread:>27}  {owed}"
           + (f"  {r['failed']} FAILED" if r["failed"] else "") + ("  ~" if r.get("crowded", 0) > CROWDED else ""))
 

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //
 // php-msgpack's part of test_differential.py. Input: pairs of msgpack values, each with its length (u32, big-endian)
-// before it. Output, for each pair: one byte, "=" when PHP reads both as the same value, else "!"; then, with its length
-// before it, the second value as PHP writes it.
+// before it. Output, for each pair: one byte, "=" when PHP reads both as the same value, else "!"; then, with its
+// length before it, the second value as PHP writes it.
 declare(strict_types=1);
 
 ini_set('memory_limit', '1G');

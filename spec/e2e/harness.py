@@ -191,7 +191,7 @@ class Client:
             self.sock.settimeout(10 * SLOW)
 
 
-def raw_many(client, requests, timeout=None):
+def raw_many(client, requests):
     """Sends all requests at once and returns {msgid: message}."""
     client.send(b"".join(requests))
     return collect(client, len(requests))

@@ -147,7 +147,8 @@ def test_floats(c):
 
 
 def test_text_and_bytes(c):
-    for v in ("", "ascii", "\u00e9\u20ac\U0001f600", "\0", "a\0b", "x" * 31, "x" * 32, "x" * 255, "x" * 256, "x" * 65536):
+    for v in ("", "ascii", "\u00e9\u20ac\U0001f600", "\0", "a\0b", "x" * 31, "x" * 32, "x" * 255, "x" * 256,
+              "x" * 65536):
         got = c.call("sys.echo", v)
         assert got == v and isinstance(got, str)
     for v in (b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", bytes(range(256))):
@@ -184,7 +185,8 @@ def test_arguments_are_checked(c):
             "string": ["", b"\xff"], "boolean": [True, False], "table": [[], {}, [1]], "map": [{}, {"a": 1}, []],
             "array": [[], [1], {}]}
     bad = {"any": [], "int": [1.5, "1", True, [], float("inf"), float("nan")], "number": ["1", False],
-           "string": [1, [], True], "boolean": [0, "true"], "table": ["[]", 1], "map": [[1], "x", 5], "array": [{"a": 1}, 5]}
+           "string": [1, [], True], "boolean": [0, "true"], "table": ["[]", 1], "map": [[1], "x", 5],
+           "array": [{"a": 1}, 5]}
     for word in good:
         for v in good[word]:
             assert len(c.call("probe.a_" + word, v)) == 1
@@ -193,9 +195,11 @@ def test_arguments_are_checked(c):
             for prefix in "ao":
                 err = c.error("probe.%s_%s" % (prefix, word), v)
                 assert err.code == "BAD_ARGS"
-                assert re.fullmatch(r"argument 1 of probe\.%s_%s must be %s, not \w+" % (prefix, word, word), err.text), err
-        assert c.error("probe.a_" + word).value == "BAD_ARGS: argument 1 of probe.a_%s is missing: %s" % (word, word)
-        assert c.error("probe.a_" + word, None).value == "BAD_ARGS: argument 1 of probe.a_%s is missing: %s" % (word, word)
+                want = r"argument 1 of probe\.%s_%s must be %s, not \w+" % (prefix, word, word)
+                assert re.fullmatch(want, err.text), err
+        missing = "BAD_ARGS: argument 1 of probe.a_%s is missing: %s" % (word, word)
+        assert c.error("probe.a_" + word).value == missing
+        assert c.error("probe.a_" + word, None).value == missing
         assert c.call("probe.o_" + word, None) == ["nil"]
         assert c.error("probe.o_" + word, 1, 2).value == "BAD_ARGS: probe.o_%s takes 1 argument, not 2" % word
     assert c.error("probe.a_int", "1").text == "argument 1 of probe.a_int must be int, not string"
@@ -233,7 +237,8 @@ def test_error_forms(c):
     assert c.error("probe.fail", "OUT_OF_STOCK", "none left", fields).value == dict(
         fields, code="OUT_OF_STOCK", message="none left")
     assert c.error("probe.raise", "NOT_FOUND", "no").value == {"code": "NOT_FOUND", "message": "no", "retryable": False}
-    assert c.error("probe.fail", "OVERLOAD", "later").value == {"code": "OVERLOAD", "message": "later", "retryable": True}
+    assert c.error("probe.fail", "OVERLOAD", "later").value == {"code": "OVERLOAD", "message": "later",
+                                                                "retryable": True}
     assert c.error("no.such").value["code"] == "UNKNOWN_METHOD"
     assert c.error("probe.two").value["code"] == "BAD_ARGS"
     c.send(pack([0, 1000, "sys.noop"]))
@@ -355,7 +360,8 @@ def test_the_default_deadline(node):
 
 
 def test_config_and_log(c):
-    assert c.call("probe.config", "probe") == {"answer": 42, "name": "x", "list": [1, 2, "three"], "deep": {"yes": True}}
+    assert c.call("probe.config", "probe") == {"answer": 42, "name": "x", "list": [1, 2, "three"],
+                                               "deep": {"yes": True}}
     assert c.call("probe.config", "nobody") == {}
     c.call("probe.log", "warn", "mind the\ngap \x1b[31m", {"shop": "a b", "n": 5, "yes": True})
     c.call("probe.log", "debug", "never shown")
@@ -380,7 +386,8 @@ def test_pipelined_answers_of_calls_that_do_not_wait_keep_their_order(c):
 
 
 def test_answers_come_when_they_are_ready(c):
-    c.send(request(1, "probe.wait", 150, "slow") + request(2, "probe.wait", 50, "middle") + request(3, "sys.noop", "quick"))
+    c.send(request(1, "probe.wait", 150, "slow") + request(2, "probe.wait", 50, "middle") +
+           request(3, "sys.noop", "quick"))
     assert [c.recv() for _ in range(3)] == [[1, 3, None, "quick"], [1, 2, None, "middle"], [1, 1, None, "slow"]]
 
 
@@ -467,7 +474,8 @@ def test_4_mib_in_single_bytes(node, cut_node):
 def test_cut_at_random_places(node, kind):
     import random
     rng = random.Random(7)
-    stream = b"".join(request(i, "sys.echo", {"i": i, "x": "y" * rng.randrange(300), "l": [None, 1.5, i]}) for i in range(400))
+    stream = b"".join(request(i, "sys.echo", {"i": i, "x": "y" * rng.randrange(300), "l": [None, 1.5, i]})
+                      for i in range(400))
     with node.client(kind) as c:
         got = {}
         reader = threading.Thread(target=lambda: got.update(collect(c, 400)))
@@ -514,7 +522,8 @@ def test_shutting_down_one_side_ends_a_session(node, kind):
 
 def test_half_close_gets_its_answers(node, kind):
     with Client(node.half[kind]) as c:
-        c.send(request(1, "probe.wait", 150, "half") + request(2, "sys.noop", 2) + request(3, "sys.echo", "x" * 1000000))
+        c.send(request(1, "probe.wait", 150, "half") + request(2, "sys.noop", 2) +
+               request(3, "sys.echo", "x" * 1000000))
         c.sock.shutdown(socket.SHUT_WR)
         messages = c.recv_all()
         assert [m[1] for m in messages] == [2, 3, 1]

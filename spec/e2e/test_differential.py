@@ -19,12 +19,15 @@ N_VALUES = 100000 if LONG else 3000 if SANITIZED else 20000
 BATCH = 200
 DEEPEST = 6
 EXACT = 2**53
-NUMBERS = [n + d for n in (0, 2**5, 2**7, 2**8, 2**15, 2**16, 2**31, 2**32, 2**53, 2**63, 2**64) for d in (-2, -1, 0, 1, 2)]
+NUMBERS = [2**bits + d for bits in (0, 5, 7, 8, 15, 16, 31, 32, 53, 63, 64) for d in (-2, -1, 0, 1, 2)]
 INTS = [n for n in NUMBERS + [-n for n in NUMBERS] if -2**63 <= n < 2**64]
-FLOATS = [0.0, -0.0, 0.5, -1.0, 1e300, 5e-324, 2.0**53, 2.0**53 + 2, 2.0**63, 2.0**64, -2.0**63, math.inf, -math.inf, math.nan]
+FLOATS = [0.0, -0.0, 0.5, -1.0, 1e300, 5e-324, 2.0**53, 2.0**53 + 2, 2.0**63, 2.0**64, -2.0**63, math.inf, -math.inf,
+          math.nan]
 LENGTHS = [0, 1, 15, 16, 31, 32, 33, 255, 256, 257]
-PIECES = [b"a", b"\0", b"\x7f", "\u00e9".encode(), "\u20ac".encode(), "\ud7ff".encode(), "\U0001f600".encode(), b"\x80", b"\xff",
-          b"\xc0\x80", b"\xc1\xbf", b"\xe0\x80\x80", b"\xe2\x82", b"\xed\xa0\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80"]
+# Of UTF-8, and of what nearly is.
+PIECES = [c.encode() for c in ("a", "\0", "\x7f", "\u00e9", "\u20ac", "\ud7ff", "\U0001f600")]
+PIECES += [b"\x80", b"\xff", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x80\x80", b"\xe2\x82", b"\xed\xa0\x80",
+           b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80"]
 
 
 # ---- values ----
@@ -311,8 +314,9 @@ def test_deep_maps_that_are_nearly_lists(node, head, tail):
 
 def test_a_difference_is_seen():
     """The comparisons above, on values that differ a little."""
-    for a, b in ((1, 1.0), (1, True), ("a", b"a"), (0.0, -0.0), ([], {}), ([1], [1, 2]), ({1: 2}, {1: 3}), ({1: 2}, {2: 2}),
-                 (None, False), (2**53, 2**53 + 1), ("", None)):
+    for a, b in ((1, 1.0), (1, True), ("a", b"a"), (0.0, -0.0), ([], {}), ([1], [1, 2]), ({1: 2}, {1: 3}),
+                 ({1: 2}, {2: 2}), (None, False), (2**53, 2**53 + 1), ("", None)):
         assert not same(a, b) and not same([a], [b]) and same(a, a)
-    pairs = [(pack(a), pack(b)) for a, b in ((1, 2), (1, 1.0), ("a", "b"), ([1], [2]), ({"a": 1}, {"a": 2}), ({"a": 1}, {}))]
+    different = ((1, 2), (1, 1.0), ("a", "b"), ([1], [2]), ({"a": 1}, {"a": 2}), ({"a": 1}, {}))
+    pairs = [(pack(a), pack(b)) for a, b in different]
     assert [verdict for verdict, _ in php(pairs)] == [b"!"] * len(pairs)

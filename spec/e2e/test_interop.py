@@ -50,7 +50,8 @@ try
   if ch <= 0 | call Fail('no connection') | endif
   call Same('add', rpcrequest(ch, 'probe.add', 40, 2), 42)
   call Same('negative', rpcrequest(ch, 'probe.add', -40, -2), -42)
-  for value in [0, -1, 9223372036854775807, -9223372036854775807, 1.5, 'text', 'é€😀', '', [], [1, [2, [3]]], {}, {'a': {'b': ['c']}},
+  for value in [0, -1, 9223372036854775807, -9223372036854775807, 1.5, 'text', 'é€😀', '', [], [1, [2, [3]]],
+      \ {}, {'a': {'b': ['c']}},
       \ v:true, v:false, v:null]
     call Same('echo', rpcrequest(ch, 'sys.echo', value), value)
   endfor
@@ -60,7 +61,8 @@ try
   call rpcnotify(ch, 'probe.note', { 'from': 'nvim' })
   call rpcnotify(ch, 'no.such.method', 1)
   call Same('notify', rpcrequest(ch, 'probe.noted'), [{ 'value': { 'from': 'nvim' } }])
-  for [method, want] in [['no.such', 'UNKNOWN_METHOD: no method "no.such"'], ['probe.a_int', 'BAD_ARGS: argument 1 of probe.a_int is missing: int']]
+  for [method, want] in [['no.such', 'UNKNOWN_METHOD: no method "no.such"'],
+      \ ['probe.a_int', 'BAD_ARGS: argument 1 of probe.a_int is missing: int']]
     let text = 'no error'
     try
       call rpcrequest(ch, method)
@@ -111,7 +113,8 @@ else:
     session = socket_session(addr)
 
 assert session.request("probe.add", 40, 2) == 42
-for value in (0, -1, 2**63 - 1, -2**63, 2**64 - 1, 1.5, "text", "\u00e9\u20ac", "", [], [1, [2]], {}, {"a": {"b": [None]}}, True, None):
+for value in (0, -1, 2**63 - 1, -2**63, 2**64 - 1, 1.5, "text", "\u00e9\u20ac", "", [], [1, [2]], {},
+              {"a": {"b": [None]}}, True, None):
     got = session.request("sys.echo", value)
     assert got == value and type(got) is type(value), (value, got)
 big = "x" * (1 << 20)
@@ -120,7 +123,8 @@ session.request("probe.noted")
 session.request("probe.note", {"from": "pynvim"}, async_=True)
 session.request("no.such.method", 1, async_=True)
 assert session.request("probe.noted") == [{"value": {"from": "pynvim"}}]
-bad = (("no.such", (), 'no method "no.such"'), ("probe.a_int", ("x",), "argument 1 of probe.a_int must be int, not string"),
+bad = (("no.such", (), 'no method "no.such"'),
+       ("probe.a_int", ("x",), "argument 1 of probe.a_int must be int, not string"),
        ("probe.fail", ("NOT_FOUND", "nothing"), "nothing"), ("sys.echo", ({None: 1},), "a map key must be"))
 def failures():
     texts = []
@@ -186,7 +190,8 @@ def call(node, kind, *args):
 
 def test_fae_call(node, kind):
     assert call(node, kind, "probe.add", "40", "2") == (0, "42\n", "")
-    for text in ("null", "true", "0", "-1", "18446744073709551615", "-9223372036854775808", "1.5", '"text"', '"\u00e9\u20ac"', "[]",
+    for text in ("null", "true", "0", "-1", "18446744073709551615", "-9223372036854775808", "1.5", '"text"',
+                 '"\u00e9\u20ac"', "[]",
                  "{}", '[1,[2,{"a":null}]]', '{"$bin":"ff00"}'):
         code, out, err = call(node, kind, "sys.echo", text)
         assert code == 0 and json.loads(out) == json.loads(text), (text, out, err)

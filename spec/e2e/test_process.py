@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import (FAE, LONG, SANITIZED, SLOW, Closed, Node, RpcError, Client, free_port, is_alive, n_fds, pack,
+from harness import (FAE, LONG, SLOW, Closed, Node, RpcError, Client, free_port, is_alive, n_fds, pack,
                      process_stat, request, session_members, wait_until)
 
 QUICK = "watchdog_warn_ms(300)\nwatchdog_kill_ms(800)\n"
@@ -130,7 +130,8 @@ def stick(node, method, kill_ms, warn_ms):
     assert warn_ms <= silent <= warn_ms + 300 * SLOW
     for c in clients.values():
         c.close()
-    print("\n%s: killed after %d ms, back after %d ms, %d calls of others" % (method, took_ms, back_ms, callers.n_calls))
+    print("\n%s: killed after %d ms, back after %d ms, %d calls of others" % (method, took_ms, back_ms,
+                                                                                callers.n_calls))
 
 
 STUCK = [r"stuck\.", "died of signal 9"]
@@ -148,7 +149,8 @@ def test_stuck_calls(method):
 
 
 def test_a_stuck_task_of_nobodys():
-    with Node(QUICK, servants=["probe", "stuck"], workers=2, expect=["died of signal 9", "silent for", "stuck: "]) as node:
+    expect = ["died of signal 9", "silent for", "stuck: "]
+    with Node(QUICK, servants=["probe", "stuck"], workers=2, expect=expect) as node:
         with node.client() as c: # its answer would have gone out at the end of that turn
             c.start("stuck.spawn")
             assert c.recv_all() == []
@@ -174,7 +176,8 @@ def test_an_interpreted_loop_costs_one_call(method):
             assert c.call("sys.noop", 1) == 1
             assert c.error("tame." + method).code == "TIMEOUT"
         assert node.worker_pids() == [pid]
-        wait_until("the log has the Lua trace", lambda: re.search(r'stopped by the watchdog.*tame\.lua:\d+', node.log()))
+        wait_until("the log has the Lua trace",
+                   lambda: re.search(r'stopped by the watchdog.*tame\.lua:\d+', node.log()))
 
 
 def test_a_stuck_worker_is_left_alone_without_watchdog():
@@ -241,7 +244,8 @@ def test_kill_9_of_the_supervisor():
     with Node(servants=["probe"], workers=2, listen=[addr, "unix:fae.sock"], expect=["the supervisor is gone"]) as node:
         for i in range(rounds):
             with node.client("unix" if i % 2 else "tcp") as c:
-                msgid = c.start("probe.wait", 200, "in flight")
+                msgid = c.start("probe.wait", 300, "in flight")
+                wait_until("it runs", lambda: sum(w["calls"] for w in node.stats()["workers"]) == 1)
                 old, family = node.pid, session_members(node.pid)
                 assert len(family) == 4
                 os.kill(old, signal.SIGKILL)
@@ -348,10 +352,11 @@ def test_ctl_stop():
     with Node(servants=["probe"], workers=2) as node:
         with node.client() as c:
             msgid = c.start("probe.wait", 400, "finished")
+            wait_until("it runs", lambda: sum(w["calls"] for w in node.stats()["workers"]) == 1)
             started = time.monotonic()
             done = node.ctl("stop")
             assert done.returncode == 0 and done.stdout == "stopped\n", done
-            assert time.monotonic() - started >= 0.35
+            assert time.monotonic() - started >= 0.3
             assert c.finish(msgid) == "finished"
         assert node.wait(1) == 0
 
@@ -521,7 +526,8 @@ def check(tmp_path, conf):
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("conf,text", [("workers(", r"bad\.lua:\d+: "), ("while true do end", "did not end within 2000 ms"),
+@pytest.mark.parametrize("conf,text", [("workers(", r"bad\.lua:\d+: "),
+                                       ("while true do end", "did not end within 2000 ms"),
                                        ("local t\nt.x = 1", r"bad\.lua:2: attempt to index"), ("os.exit(0)", "bad.lua"),
                                        ("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end", "bad.lua")])
 def test_a_config_that_does_not_run(tmp_path, conf, text):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import LONG, SANITIZED, SLOW, Node, collect, memory_kib, pack, request, wait_until
+from harness import LONG, SANITIZED, SLOW, Node, collect, memory_kib, request, wait_until
 
 
 def servant(name, body):
@@ -81,7 +81,8 @@ def test_servants_come_and_go(node):
 def test_helper_modules_reload_with_their_servants(node):
     node.write("shop.lua", servant("shop", 'local prices = require "parts.prices"\n'
                                            'shop.method("price", function() return prices.now() end)'))
-    node.write("parts/prices.lua", 'local deep = require "parts.deep"\nreturn { now = function() return deep .. 1 end }\n')
+    node.write("parts/prices.lua",
+               'local deep = require "parts.deep"\nreturn { now = function() return deep .. 1 end }\n')
     node.write("parts/deep.lua", 'return "a"\n')
     assert node.reload().returncode == 0
     assert answers(node) == {"'a1'"}
@@ -187,8 +188,10 @@ BAD = {
     "waits while it loads": ({"bad.lua": 'require("fae").sleep(1)\n'}, FILE + r"bad\.lua:1: .*nothing may wait"),
     "bytecode": ({"bad.lua": "\x1bLJ\x02"}, FILE + r"bad\.lua:1: precompiled Lua is not loaded"),
     "exits": ({"bad.lua": "\nos.exit(0)\n"}, FILE + r"bad\.lua:2: os\.exit is not for servants"),
-    "deep recursion": ({"bad.lua": "local function f() return 1 + f() end\nf()\n"}, FILE + r"bad\.lua:1: stack overflow"),
-    "much memory": ({"bad.lua": "local t = {}\nfor i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end\n"}, r"not enough memory"),
+    "deep recursion": ({"bad.lua": "local function f() return 1 + f() end\nf()\n"},
+                       FILE + r"bad\.lua:1: stack overflow"),
+    "much memory": ({"bad.lua": "local t = {}\nfor i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end\n"},
+                    r"not enough memory"),
 }
 
 
@@ -406,7 +409,11 @@ shop.on_load(function(s)
   s.ticks, s.loops, s.loads = s.ticks or {}, s.loops or {}, (s.loads or 0) + 1
   state = s
 end)
-shop.on_unload(function() state.unloaded = (state.unloaded or 0) + 1 fae.sleep(10) state.unloaded_late = state.unloaded end)
+shop.on_unload(function()
+  state.unloaded = (state.unloaded or 0) + 1
+  fae.sleep(10)
+  state.unloaded_late = state.unloaded
+end)
 local mark = "%s"
 fae.timer(5, function() state.ticks[mark] = (state.ticks[mark] or 0) + 1 end)
 fae.spawn(function()
@@ -418,7 +425,12 @@ fae.spawn(function()
 end)
 shop.method("late_timer", function()
   fae.timer(5, function() state.ticks[mark .. " late"] = (state.ticks[mark .. " late"] or 0) + 1 end)
-  fae.spawn(function() while true do pcall(fae.sleep, 5) state.loops[mark .. " late"] = (state.loops[mark .. " late"] or 0) + 1 end end)
+  fae.spawn(function()
+    while true do
+      pcall(fae.sleep, 5)
+      state.loops[mark .. " late"] = (state.loops[mark .. " late"] or 0) + 1
+    end
+  end)
 end)
 shop.method("hold", { args = { "int" }, timeout_ms = 60000 }, function(_, ms) fae.sleep(ms) return mark end)
 shop.method("state", function()

@@ -194,7 +194,8 @@ def test_yields_that_work(node):
 
 @pytest.mark.parametrize("seed", [1])
 def test_random_mixes_never_cross(seed):
-    """200,000 calls (1,000,000 when long) of random steps over 8 sessions: each answer, good or bad, carries its own nonce."""
+    """200,000 calls (1,000,000 when long) of random steps, 4 sessions at a time: each answer, good or bad, carries its
+    own nonce."""
     total, n_threads = 1000000 if LONG else 10000 if SANITIZED else 200000, 4
     expect = [r"strange\.mix"]
     with Node('log_level "error"', servants=["strange"], workers=2, expect=expect) as node:
@@ -393,7 +394,8 @@ def test_nothing_escapes(node):
     with node.client() as c:
         names = c.call("strange.escapes")
         assert len(names) >= 35
-        assert re.search(r'global "leaked" is written in .*strange\.lua: make it local$', c.call("strange.escape", "global"))
+        assert re.search(r'global "leaked" is written in .*strange\.lua: make it local$',
+                         c.call("strange.escape", "global"))
         for name in sorted(names):
             got = c.call("strange.escape", name)
             if name not in HARMLESS:

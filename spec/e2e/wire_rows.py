@@ -2,7 +2,8 @@
 """The table of inputs that are wrong, odd or at a limit, each with its exact answer.
 
 A row is (name, bytes in, messages out, does the session go on). Messages are written as Python values and compared as
-bytes, in the shortest form; bytes stand for themselves. Rows are fed to test_wire.py's node, which has message_max = 64 KiB.
+bytes, in the shortest form; bytes stand for themselves. Rows are fed to test_wire.py's node, which has
+message_max = 64 KiB.
 """
 import msgpack
 

@@ -15,8 +15,8 @@
 
 static bool may_take_long(const uint8_t *text, size_t len)
 {
-    static const char *const words[] = { "while", "repeat", "for",  "goto",   "function", "find",
-                                         "match", "gsub",   "rep",  "insert", "remove",   "move" };
+    static const char *const words[] = { "while", "repeat", "for", "goto",   "function", "find",
+                                         "match", "gsub",   "rep", "insert", "remove",   "move" };
 
     for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
         if (memmem(text, len, words[i], strlen(words[i])))

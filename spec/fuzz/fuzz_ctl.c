@@ -158,8 +158,8 @@ static const char *wanted(const char *line, size_t len)
     static const struct {
         const char *line, *end;
     } verbs[] = {
-        { "ping", "OK pong\n" },   { "status", "OK\n" },       { "stats", "OK\n" },    { "stop", "OK stopping\n" },
-        { "reload", NULL },        { "reload wait", NULL },    { "reload dry-run", NULL }, { "rollback", NULL },
+        { "ping", "OK pong\n" }, { "status", "OK\n" },    { "stats", "OK\n" },        { "stop", "OK stopping\n" },
+        { "reload", NULL },      { "reload wait", NULL }, { "reload dry-run", NULL }, { "rollback", NULL },
     };
 
     for (unsigned i = 0; i < sizeof verbs / sizeof *verbs; i++)

@@ -102,8 +102,8 @@ static void dump_bytes(struct fae_buf *out, char tag, int8_t type, const void *b
 
 static bool is_key(const msgpack_object *o)
 {
-    return o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN || o->type == MSGPACK_OBJECT_NEGATIVE_INTEGER ||
-           o->type == MSGPACK_OBJECT_POSITIVE_INTEGER;
+    return o->type == MSGPACK_OBJECT_STR || o->type == MSGPACK_OBJECT_BIN ||
+           o->type == MSGPACK_OBJECT_NEGATIVE_INTEGER || o->type == MSGPACK_OBJECT_POSITIVE_INTEGER;
 }
 
 static bool is_wide(const msgpack_object *o)

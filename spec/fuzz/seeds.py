@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Writes the seeds that are made, not found: spec/fuzz/seeds.py [folder]. The same every time, so a change shows in git.
+"""Writes the seeds that are made, not found: spec/fuzz/seeds.py [folder]. The same every time: a change shows in git.
 
 Those captured from clients and those that once crashed something (crash-*) have no source but themselves and are left
 alone.
@@ -82,7 +82,8 @@ def wire():
 
 CONFS = {
     "options": 'workers(4)\nrun_dir "run"\nmessage_max "4MiB"\nlog_level "warn"\nwatchdog(false)\n',
-    "listen": 'listen { "tcp://127.0.0.1:0", half_close = true }\nlisten { "unix:a.sock", mode = "0600", group = "g" }\n',
+    "listen": 'listen { "tcp://127.0.0.1:0", half_close = true }\n'
+              'listen { "unix:a.sock", mode = "0600", group = "g" }\n',
     "listen by address": 'listen "unix:fae.sock"\nlisten "*:9001"\nadmin ""\n',
     "servant": 'servant "shop" { ttl = 60, name = "x", list = { 1, 2 }, deep = { yes = true, no = { 1.5 } } }\n',
     "computed": 'local n = 2 * 3\nworkers(n)\nrun_dir("run" .. tostring(n))\nlog_file(os.getenv("NOPE") or "")\n',
@@ -114,11 +115,12 @@ def conf():
     for name, text in CONFS.items():
         write("conf", name, text.encode())
     write("rows", "none", rows())
-    write("rows", "options", rows(("", 0, "workers", 4, 1), ("", 0, "message_max", "64KiB", 2), ("", 0, "watchdog", "false", 3),
-                                  ("", 0, "log_format", "json", 4)))
+    write("rows", "options", rows(("", 0, "workers", 4, 1), ("", 0, "message_max", "64KiB", 2),
+                                  ("", 0, "watchdog", "false", 3), ("", 0, "log_format", "json", 4)))
     write("rows", "listen", rows(("listen", 0, "addr", "unix:fae.sock", 1), ("listen", 0, "mode", "0600", 1),
                                  ("listen", 1, "addr", "tcp://*:9001", 2), ("listen", 1, "half_close", "true", 2)))
-    write("rows", "servants", rows(("servant", 0, "shop", '{"a":[1,2.5,"x\\u20ac"],"b":{}}', 1), ("servant", 1, "b", "{}", 2)))
+    write("rows", "servants", rows(("servant", 0, "shop", '{"a":[1,2.5,"x\\u20ac"],"b":{}}', 1),
+                                   ("servant", 1, "b", "{}", 2)))
     write("rows", "wrong value", rows(("", 0, "workers", 900, 1)))
     write("rows", "wrong name", rows(("", 0, "workrs", 9, 1)))
     write("rows", "wrong order", rows(("listen", 1, "addr", "unix:a", 1)))

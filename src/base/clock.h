@@ -33,6 +33,11 @@ static inline uint64_t fae_ticks(void)
     return fae_now_ns();
 }
 
+static inline uint64_t fae_ticks_of_ms(uint64_t ms)
+{
+    return (uint64_t)(((unsigned __int128)(ms * 1000000u) << 32) / fae_clock_mult);
+}
+
 static inline uint64_t fae_ticks_to_ns(uint64_t ticks)
 {
     return (uint64_t)(((unsigned __int128)ticks * fae_clock_mult) >> 32);

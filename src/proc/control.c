@@ -291,7 +291,9 @@ static void run_lines(struct fae_node *node, struct fae_control_client *client, 
         run_line(node, client, line, n > 0 && line[n - 1] == '\r' ? n - 1 : n);
         flush(client, now_ms);
     }
-    if (client->fd >= 0 && client->n_in == sizeof client->in && !memchr(client->in, '\n', client->n_in)) {
+    /* Not before the line ahead of it has its answer. */
+    if (client->fd >= 0 && !is_waiting(client) && client->n_in == sizeof client->in &&
+        !memchr(client->in, '\n', client->n_in)) {
         say_err(client, FAE_LIMIT, "a line has at most 1024 bytes");
         client->n_in = 0;
         client->hung_up = true;

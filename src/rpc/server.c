@@ -5,6 +5,7 @@
 #include "rpc/server.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -153,7 +154,8 @@ bool fae_server_turn(struct fae_server *server)
     server->ready = taken;
     server->ready.n = 0;
     server->run_at = 0;
-    server->ticks = server->turn_ticks = fae_ticks();
+    server->ticks = fae_ticks();
+    server->late_ticks = server->ticks + fae_ticks_of_ms(FAE_TURN_MS);
     while (server->run_at < server->running.n && !fae_server_late(server)) {
         server->n_run = 0;
         while (!server->o.ops->guard(server->o.service, run_some, server))
@@ -172,6 +174,14 @@ bool fae_server_turn(struct fae_server *server)
     return server->ready.n > 0;
 }
 
+/* A request that lies in the socket will be read, and answered DRAINING. */
+static bool has_unread(const struct fae_session *s)
+{
+    char byte;
+
+    return recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* Idle sessions go at a pace that spares whoever they reconnect to; those with calls wait for them. */
 static void drain_some(struct fae_server *server, uint64_t now_ms)
 {
@@ -185,7 +195,7 @@ static void drain_some(struct fae_server *server, uint64_t now_ms)
 
         if (n == 0)
             return;
-        if (s->n_calls || s->out.len || s->in || s->is_ready)
+        if (s->n_calls || s->out.len || s->in || s->is_ready || has_unread(s))
             continue;
         fae_session_close(s, FAE_DRAINING);
         n--;

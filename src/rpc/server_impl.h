@@ -35,7 +35,7 @@ struct fae_server {
     struct fae_worker_stats *stats;
     struct fae_slot *slot;
     uint64_t ticks; /* the last reading: end of one call, start of the next */
-    uint64_t turn_ticks; /* when this turn's calls began */
+    uint64_t late_ticks; /* when this turn's calls have taken FAE_TURN_MS */
     uint32_t n_run; /* calls since the last flush */
     uint32_t next_id;
     struct fae_list sessions;
@@ -63,7 +63,7 @@ void fae_queue_push(struct fae_queue *q, struct fae_session *s);
 /* The calls of this turn took FAE_TURN_MS: the rest waits, so that timers fire and other sessions are read. */
 static inline bool fae_server_late(const struct fae_server *server)
 {
-    return fae_ticks_to_ns(server->ticks - server->turn_ticks) >= FAE_TURN_MS * 1000000ull;
+    return server->ticks >= server->late_ticks;
 }
 
 /* session.c */

@@ -310,6 +310,8 @@ static void run_input(struct fae_session *s)
         }
         s->turn += scan->pos; /* before the call: it may be cut short and must not run twice */
         s->turn_len -= (uint32_t)scan->pos;
+        if (s->in && s->turn_len == 0)
+            s->in->bytes.len = 0; /* they stay where they are until the call returns */
         s->partial = resume = false;
         scan = &server->scan;
         run_message(s, bytes);

@@ -27,7 +27,9 @@ static int l_wall_ms(lua_State *L)
 /* monotonic_us() -> microseconds of a clock that never jumps */
 static int l_monotonic_us(lua_State *L)
 {
-    lua_pushnumber(L, (double)(fae_now_ns() / 1000));
+    uint64_t us = fae_now_ns() / 1000;
+
+    lua_pushnumber(L, (double)us);
     return 1;
 }
 

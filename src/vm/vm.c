@@ -216,7 +216,8 @@ bool fae_vm_collect(struct fae_vm *vm, int step_kib)
     bool full = step_kib == 0;
     int status;
 
-    vm->memory.bytes_spare = SPARE_BYTES;
+    /* To shrink its table of strings LuaJIT first makes the smaller one; when that fails, no collection ever ends. */
+    vm->memory.bytes_spare = vm->memory.bytes_max;
     status = call_protected(vm->L, &collect_key, &step_kib);
     vm->memory.bytes_spare = 0;
     if (status) {

@@ -100,7 +100,8 @@ local function wait(ms, tag)
 end
 probe.method("wait", { args = { "int", "any?" }, timeout_ms = 60000 }, function(_, ms, tag) return wait(ms, tag) end)
 probe.method("wait_default", { args = { "int", "any?" } }, function(_, ms, tag) return wait(ms, tag) end)
-probe.method("wait_short", { args = { "int", "any?" }, timeout_ms = 200 }, function(_, ms, tag) return wait(ms, tag) end)
+probe.method("wait_short", { args = { "int", "any?" }, timeout_ms = 200 },
+  function(_, ms, tag) return wait(ms, tag) end)
 probe.method("busy", { args = { "int" } }, function(_, ms)
   local until_us = fae.time.monotonic_us() + ms * 1000
   while fae.time.monotonic_us() < until_us do end
@@ -115,7 +116,8 @@ end)
 probe.method("running", function() return running end)
 probe.method("local_call", { args = { "string", "..." } }, function(_, method, ...) return fae.call(method, ...) end)
 probe.method("config", { args = { "string" } }, function(_, name) return fae.map(fae.config(name)) end)
-probe.method("log", { args = { "string", "string", "map?" } }, function(_, level, text, fields) fae.log[level](text, fields) end)
+probe.method("log", { args = { "string", "string", "map?" } },
+  function(_, level, text, fields) fae.log[level](text, fields) end)
 probe.method("global", { args = { "string" } }, function(_, name) return rawget(_G, name) end)
 
 return probe

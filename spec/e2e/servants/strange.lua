@@ -29,7 +29,9 @@ local error_objects = {
   coded = function() error { code = "MINE", message = "on purpose" } end,
   an_err = function() error(fae.err("NOT_FOUND", "raised")) end,
   tostring_raises = function() error(setmetatable({}, { __tostring = function() error "again" end })) end,
-  tostring_loops = function() error(setmetatable({}, { __tostring = function() while true do error "again" end end })) end,
+  tostring_loops = function()
+    error(setmetatable({}, { __tostring = function() while true do error "again" end end }))
+  end,
   index_raises = function() error(setmetatable({}, { __index = function() error "again" end })) end,
   itself = function() local t = {} t.code, t.message, t.detail = "LOOP", "m", t error(t) end,
   nil_index = function() local t = nil return t.x end,
@@ -65,7 +67,9 @@ local results = {
   key_table = function() return { [{}] = 1 } end,
   itself = function() local t = {} t.t = t return t end,
   index_raises = function() return setmetatable({ 1 }, { __index = function() error "no" end }) end,
-  pairs_raise = function() return setmetatable({ 1 }, { __pairs = function() error "no" end, __len = function() error "no" end }) end,
+  pairs_raise = function()
+    return setmetatable({ 1 }, { __pairs = function() error "no" end, __len = function() error "no" end })
+  end,
   many_values = function() return 1, 2, 3 end,
   nan_inside = function() return { 0 / 0 } end,
   half_an_answer = function() local t = {} for i = 1, 1000 do t[i] = "x" end t[1001] = print return t end,
@@ -79,11 +83,16 @@ method("yield_pcall", function() pcall(coroutine.yield, 1) return "after" end)
 method("yield_after_sleep", function() fae.sleep(1) coroutine.yield() return "after" end)
 method("yield_sort", function() table.sort({ 3, 2, 1 }, function() fae.sleep(1) return false end) return "after" end)
 method("yield_gsub", function() return (("abc"):gsub("%w", function() fae.sleep(1) return "x" end)) end)
-method("yield_sort_bare", function() table.sort({ 3, 2, 1 }, function() coroutine.yield() return false end) return "after" end)
+method("yield_sort_bare", function()
+  table.sort({ 3, 2, 1 }, function() coroutine.yield() return false end)
+  return "after"
+end)
 method("yield_tostring", function()
   return tostring(setmetatable({}, { __tostring = function() fae.sleep(1) return "slept" end }))
 end)
-method("yield_index", function() return setmetatable({}, { __index = function() fae.sleep(1) return "slept" end }).x end)
+method("yield_index", function()
+  return setmetatable({}, { __index = function() fae.sleep(1) return "slept" end }).x
+end)
 method("yield_lt", function()
   local mt = { __lt = function() fae.sleep(1) return true end }
   return setmetatable({}, mt) < setmetatable({}, mt)
@@ -320,9 +329,15 @@ local steps = {
   dropped = function() coroutine.wrap(function() coroutine.yield() end)() end,
   sort = function() pcall(table.sort, { 3, 2, 1 }, function() fae.sleep(1) end) end,
   gsub = function() pcall(string.gsub, "abc", "%w", function() coroutine.yield() end) end,
-  index = function(nonce) assert(setmetatable({}, { __index = function(_, k) fae.sleep(0) return k end })[nonce] == nonce) end,
+  index = function(nonce)
+    assert(setmetatable({}, { __index = function(_, k) fae.sleep(0) return k end })[nonce] == nonce)
+  end,
   parallel = function(nonce)
-    local r = fae.parallel { function() fae.sleep(1) return nonce end, function() return nonce end, function() error { code = "X" } end }
+    local r = fae.parallel {
+      function() fae.sleep(1) return nonce end,
+      function() return nonce end,
+      function() error { code = "X" } end,
+    }
     assert(r[1] == nonce and r[2] == nonce and r[3] == nil)
   end,
   spawn = function(nonce) fae.spawn(function(n) others[n] = nil fae.sleep(1) end, nonce) end,
