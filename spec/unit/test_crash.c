@@ -6,10 +6,10 @@
 
 #include <sys/mman.h>
 
-#include "base/sanitize.h"
 #include "base/alloc.h"
 #include "base/hist.h"
 #include "base/log.h"
+#include "base/sanitize.h"
 #include "proc/crash.h"
 #include "proc/stackscan.h"
 #include "rpc/stats.h"

@@ -16,8 +16,8 @@ extern bool fae_clock_has_tsc;
 extern uint64_t fae_clock_mult; /* ns per tick, 32.32 fixed point */
 
 void fae_clock_init(void);
-uint64_t fae_now_ns(void);     /* monotonic */
-uint64_t fae_wall_ms(void);    /* since 1970; jumps with the system's clock */
+uint64_t fae_now_ns(void);  /* monotonic */
+uint64_t fae_wall_ms(void); /* since 1970; jumps with the system's clock */
 
 static inline uint64_t fae_now_ms(void)
 {

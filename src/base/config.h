@@ -12,9 +12,9 @@
 #include "base/opt.h"
 
 struct fae_config_listen {
-    char addr[FAE_OPT_TEXT]; /* "tcp://127.0.0.1:9001", "unix:fae.sock" (relative to run_dir) */
-    bool half_close;         /* a client that shuts its side still gets its answers */
-    uint64_t mode;           /* of a unix socket */
+    char addr[FAE_OPT_TEXT];  /* "tcp://127.0.0.1:9001", "unix:fae.sock" (relative to run_dir) */
+    bool half_close;          /* a client that shuts its side still gets its answers */
+    uint64_t mode;            /* of a unix socket */
     char group[FAE_OPT_TEXT]; /* of a unix socket; "": that of the account */
 };
 

@@ -17,7 +17,7 @@ struct fae_hist {
 
 /* Adds to a counter that only this process writes: no locked instruction needed. */
 #define FAE_STAT_ADD(counter, by)                                                                                      \
-    atomic_store_explicit(&(counter), atomic_load_explicit(&(counter), memory_order_relaxed) + (by),                  \
+    atomic_store_explicit(&(counter), atomic_load_explicit(&(counter), memory_order_relaxed) + (by),                   \
                           memory_order_relaxed)
 #define FAE_STAT_GET(counter) atomic_load_explicit(&(counter), memory_order_relaxed)
 #define FAE_STAT_SET(counter, to) atomic_store_explicit(&(counter), (to), memory_order_relaxed)

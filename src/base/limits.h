@@ -15,29 +15,29 @@
 #define FAE_METHOD_NAME_MAX 128   /* "servant.method"; rows in shared memory hold it by value */
 #define FAE_PARAMS_MAX 200        /* positional arguments; a Lua function takes at most 250 */
 
-#define FAE_READ_CHUNK (64u * FAE_KIB)    /* most one recv may bring: larger only delays the other sessions */
-#define FAE_READ_ARENA (1u * FAE_MIB)     /* one turn's input of all sessions; full means run what is there first */
-#define FAE_BATCH_CALLS 256               /* calls run before answers are sent, so that slow ones do not delay quick ones */
-#define FAE_TURN_MS 50                    /* calls run before the loop turns: pipelined ones must not look like a hang */
-#define FAE_OUT_PAUSE (1u * FAE_MIB)      /* unsent answers at which a session is no longer read */
-#define FAE_OUT_SLACK (8u * FAE_MIB)      /* a session is cut at message_max + this unsent */
-#define FAE_OUT_KEEP (64u * FAE_KIB)      /* an output buffer that grew larger is given back to malloc */
-#define FAE_LINGER_MS 1000                /* a refused client's time to read why before its connection is reset */
-#define FAE_SPARE_TASKS 1024              /* with coroutines, kept for the next calls; what a storm made beyond is freed */
-#define FAE_PARALLEL_DEPTH 64             /* fae.parallel inside fae.parallel: ending one recurses this deep */
-#define FAE_SESSION_CALLS 128             /* calls in flight at which a session is no longer read */
-#define FAE_ACCEPT_BATCH 64               /* connections taken before others are served */
+#define FAE_READ_CHUNK (64u * FAE_KIB) /* most one recv may bring: larger only delays the other sessions */
+#define FAE_READ_ARENA (1u * FAE_MIB)  /* one turn's input of all sessions; full means run what is there first */
+#define FAE_BATCH_CALLS 256          /* calls run before answers are sent, so that slow ones do not delay quick ones */
+#define FAE_TURN_MS 50               /* calls run before the loop turns: pipelined ones must not look like a hang */
+#define FAE_OUT_PAUSE (1u * FAE_MIB) /* unsent answers at which a session is no longer read */
+#define FAE_OUT_SLACK (8u * FAE_MIB) /* a session is cut at message_max + this unsent */
+#define FAE_OUT_KEEP (64u * FAE_KIB) /* an output buffer that grew larger is given back to malloc */
+#define FAE_LINGER_MS 1000           /* a refused client's time to read why before its connection is reset */
+#define FAE_SPARE_TASKS 1024         /* with coroutines, kept for the next calls; what a storm made beyond is freed */
+#define FAE_PARALLEL_DEPTH 64        /* fae.parallel inside fae.parallel: ending one recurses this deep */
+#define FAE_SESSION_CALLS 128        /* calls in flight at which a session is no longer read */
+#define FAE_ACCEPT_BATCH 64          /* connections taken before others are served */
 
 #define FAE_WORKERS_MAX 64
 #define FAE_SLOTS_MAX (FAE_WORKERS_MAX + 2) /* and ops, and the supervisor */
 #define FAE_LISTENERS_MAX 16
 #define FAE_METHODS_MAX 1024u /* rows of counters; calls of methods beyond it are counted in the last row */
 
-#define FAE_TICK_MS 50           /* heartbeat of an idle loop; 20 wake-ups a second are not measurable */
-#define FAE_SILENT_MS 200        /* a slot silent this long has its sockets served by another */
-#define FAE_TURN_SILENT_MS 100   /* the holder of an accept turn silent this long loses it */
-#define FAE_CHECKER_MS 2000      /* config evaluation and the self-check of servants */
-#define FAE_RESPAWN_MS 100       /* first pause after a death that counts; doubles to FAE_RESPAWN_MAX_MS */
+#define FAE_TICK_MS 50         /* heartbeat of an idle loop; 20 wake-ups a second are not measurable */
+#define FAE_SILENT_MS 200      /* a slot silent this long has its sockets served by another */
+#define FAE_TURN_SILENT_MS 100 /* the holder of an accept turn silent this long loses it */
+#define FAE_CHECKER_MS 2000    /* config evaluation and the self-check of servants */
+#define FAE_RESPAWN_MS 100     /* first pause after a death that counts; doubles to FAE_RESPAWN_MAX_MS */
 #define FAE_RESPAWN_MAX_MS 5000
 
 #define FAE_MAILBOX_BYTES (64u * FAE_KIB)

@@ -26,7 +26,7 @@ struct fae_opt {
     const char *name;
     enum fae_opt_type type;
     size_t offset;
-    const char *init; /* default, as text */
+    const char *init;  /* default, as text */
     uint64_t min, max; /* of the value; STRING: of its length, max 0 means what the field holds */
     const char *words; /* ENUM: "logfmt|json" */
     const char *help;
@@ -34,7 +34,9 @@ struct fae_opt {
 
 /* FAE_OPT(struct, "name", TYPE, field, "default", min, max, words, "help") */
 #define FAE_OPT(s, name, type, field, init, min, max, words, help)                                                     \
-    { name, FAE_OPT_##type, offsetof(s, field), init, min, max, words, help }
+    {                                                                                                                  \
+        name, FAE_OPT_##type, offsetof(s, field), init, min, max, words, help                                          \
+    }
 
 /* Not checked for strings: "" is the default of one that must be given. */
 void fae_opt_defaults(const struct fae_opt *opts, unsigned n, void *into);

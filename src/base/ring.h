@@ -12,9 +12,9 @@
 #include <stdint.h>
 
 struct fae_ring {
-    uint32_t cap; /* bytes of data, a power of two */
-    _Atomic uint32_t head; /* bytes ever written; the writer's */
-    _Atomic uint32_t tail; /* bytes ever read; the reader's */
+    uint32_t cap;               /* bytes of data, a power of two */
+    _Atomic uint32_t head;      /* bytes ever written; the writer's */
+    _Atomic uint32_t tail;      /* bytes ever read; the reader's */
     _Atomic uint64_t n_dropped; /* records that found no room */
     _Alignas(8) uint8_t data[];
 };

@@ -34,8 +34,8 @@ struct fae_slot {
     _Atomic uint32_t method;       /* row of the method that is running, + 1; 0 when none */
     _Atomic uint32_t asleep;       /* waits in the kernel for something to do */
     _Atomic uint32_t n_sessions;
-    _Atomic uint32_t n_calls;      /* in flight */
-    _Atomic uint64_t n_accepted;   /* sessions ever */
+    _Atomic uint32_t n_calls;    /* in flight */
+    _Atomic uint64_t n_accepted; /* sessions ever */
     _Atomic uint64_t lua_bytes;
     _Atomic uint32_t n_old_calls;  /* calls and tasks still on replaced generations */
     _Atomic uint64_t n_mail_stale; /* mail for an earlier incarnation, dropped */
@@ -46,8 +46,8 @@ struct fae_slot {
 
 struct fae_slots {
     uint32_t n_workers;
-    uint64_t started_ms;      /* monotonic */
-    uint64_t started_wall_ms; /* since 1970 */
+    uint64_t started_ms;         /* monotonic */
+    uint64_t started_wall_ms;    /* since 1970 */
     _Atomic uint32_t generation; /* committed */
     _Alignas(64) struct fae_slot slots[FAE_SLOTS_MAX];
 };

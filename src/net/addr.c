@@ -26,7 +26,8 @@ static enum fae_err parse_unix(const char *path, struct fae_addr *addr, char *wh
         return FAE_BAD_CONFIG;
     }
     if (len >= sizeof un->sun_path) {
-        snprintf(why, size, "the path of a unix socket may have %zu bytes, this one has %zu", sizeof un->sun_path - 1, len);
+        snprintf(why, size, "the path of a unix socket may have %zu bytes, this one has %zu", sizeof un->sun_path - 1,
+                 len);
         return FAE_BAD_CONFIG;
     }
     un->sun_family = AF_UNIX;
@@ -109,7 +110,8 @@ void fae_addr_format(const struct fae_addr *addr, char *text)
 
     switch (addr->sa.ss_family) {
     case AF_UNIX:
-        snprintf(text, FAE_ADDR_TEXT, "unix:%s", addr->len > sizeof(sa_family_t) ? ((const struct sockaddr_un *)&addr->sa)->sun_path : "");
+        snprintf(text, FAE_ADDR_TEXT, "unix:%s",
+                 addr->len > sizeof(sa_family_t) ? ((const struct sockaddr_un *)&addr->sa)->sun_path : "");
         return;
     case AF_INET6:
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&addr->sa)->sin6_addr, host, sizeof host);
@@ -119,8 +121,7 @@ void fae_addr_format(const struct fae_addr *addr, char *text)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)&addr->sa)->sin_addr, host, sizeof host);
         snprintf(text, FAE_ADDR_TEXT, "tcp://%s:%u", host, fae_addr_port(addr));
         return;
-    default:
-        snprintf(text, FAE_ADDR_TEXT, "-");
+    default: snprintf(text, FAE_ADDR_TEXT, "-");
     }
 }
 

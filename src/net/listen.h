@@ -15,12 +15,12 @@
 #include "net/addr.h"
 
 struct fae_listener {
-    struct fae_addr addr;       /* with the real port, once open */
-    char text[FAE_ADDR_TEXT];   /* of addr */
+    struct fae_addr addr;     /* with the real port, once open */
+    char text[FAE_ADDR_TEXT]; /* of addr */
     bool half_close;
-    mode_t mode;                /* unix: of the socket file */
-    const char *group;          /* unix: its group, borrowed; NULL or "": left as it is */
-    bool shared;                /* one fd for all workers, fds[0] */
+    mode_t mode;       /* unix: of the socket file */
+    const char *group; /* unix: its group, borrowed; NULL or "": left as it is */
+    bool shared;       /* one fd for all workers, fds[0] */
     unsigned n_fds;
     int fds[FAE_WORKERS_MAX];
 };
@@ -28,7 +28,8 @@ struct fae_listener {
 /* Binds and listens; addr, half_close, mode and group are set. A stale unix socket that nobody answers on is replaced.
  * Another server on the same tcp port is noticed although SO_REUSEPORT would let us in. ADDR_IN_USE, BAD_CONFIG (no
  * such group) or SYSTEM with a sentence in why_out; nothing stays open then. */
-enum fae_err fae_listener_open(struct fae_listener *ln, unsigned n_workers, int backlog, char *why_out, size_t why_size);
+enum fae_err fae_listener_open(struct fae_listener *ln, unsigned n_workers, int backlog, char *why_out,
+                               size_t why_size);
 /* Closes the fds; `unlink_path` also removes a unix socket's file. */
 void fae_listener_close(struct fae_listener *ln, bool unlink_path);
 

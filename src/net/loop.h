@@ -8,10 +8,10 @@
 #ifndef FAE_NET_LOOP_H
 #define FAE_NET_LOOP_H
 
-#include <stdbool.h>
-#include <stdint.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 

@@ -44,7 +44,8 @@ static unsigned node_sessions(const struct fae_server *server)
 
 static void refuse(struct fae_server *server, int fd)
 {
-    static const char text[] = "\x93\x02\xa9sys.error\x91\xba" "BUSY: too many connections";
+    static const char text[] = "\x93\x02\xa9sys.error\x91\xba"
+                               "BUSY: too many connections";
     (void)!send(fd, text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
     if (server->o.loop->now_ms - server->warned_ms >= 1000) {

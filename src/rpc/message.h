@@ -17,11 +17,11 @@
 
 /* How a message ended up. */
 enum fae_message_kind {
-    FAE_MESSAGE_CALL,    /* request or notification, in *request_out */
-    FAE_MESSAGE_REFUSE,  /* malformed request: answer its msgid with `why` */
+    FAE_MESSAGE_CALL,     /* request or notification, in *request_out */
+    FAE_MESSAGE_REFUSE,   /* malformed request: answer its msgid with `why` */
     FAE_MESSAGE_COMPLAIN, /* malformed, and no msgid to answer: tell by sys.error */
-    FAE_MESSAGE_IGNORE,  /* malformed notification, or a response: counted only */
-    FAE_MESSAGE_LOST,    /* not an array: this is not our protocol; tell, then close */
+    FAE_MESSAGE_IGNORE,   /* malformed notification, or a response: counted only */
+    FAE_MESSAGE_LOST,     /* not an array: this is not our protocol; tell, then close */
 };
 
 enum fae_message_kind fae_message_parse(const uint8_t *bytes, struct fae_request *request_out, const char **why_out);
@@ -44,7 +44,8 @@ struct fae_failure {
 };
 
 /* Appends [1, msgid, error, nil]. */
-void fae_message_error(struct fae_buf *out, enum fae_error_form form, uint32_t msgid, const struct fae_failure *failure);
+void fae_message_error(struct fae_buf *out, enum fae_error_form form, uint32_t msgid,
+                       const struct fae_failure *failure);
 /* Appends [2, "sys.error", [error]]: for what cannot be answered. */
 void fae_message_complaint(struct fae_buf *out, enum fae_error_form form, const struct fae_failure *failure);
 /* Appends [1, msgid, nil, and the result is the next value written. */

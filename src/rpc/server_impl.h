@@ -34,16 +34,16 @@ struct fae_server {
     struct fae_server_opts o;
     struct fae_worker_stats *stats;
     struct fae_slot *slot;
-    uint64_t ticks; /* the last reading: end of one call, start of the next */
+    uint64_t ticks;      /* the last reading: end of one call, start of the next */
     uint64_t late_ticks; /* when this turn's calls have taken FAE_TURN_MS */
-    uint32_t n_run; /* calls since the last flush */
+    uint32_t n_run;      /* calls since the last flush */
     uint32_t next_id;
     struct fae_list sessions;
     unsigned n_sessions;
     struct fae_queue ready, running, dirty, grave;
     struct fae_queue thirsty; /* found the arena full */
-    struct fae_mp_scan scan; /* of messages that arrive whole */
-    uint32_t run_at;         /* position in `running`: survives a cut */
+    struct fae_mp_scan scan;  /* of messages that arrive whole */
+    uint32_t run_at;          /* position in `running`: survives a cut */
     uint8_t *arena;
     size_t arena_used;
     struct fae_buf spare_bufs[FAE_SPARE_BUFS];
@@ -69,10 +69,10 @@ static inline bool fae_server_late(const struct fae_server *server)
 /* session.c */
 struct fae_session *fae_session_open(struct fae_server *server, int fd, bool half_close);
 void fae_session_close(struct fae_session *s, enum fae_err why);
-void fae_session_read(struct fae_session *s);  /* takes bytes in; they are run after all callbacks of the turn */
-void fae_session_run(struct fae_session *s);   /* its input of this turn, message by message */
+void fae_session_read(struct fae_session *s);    /* takes bytes in; they are run after all callbacks of the turn */
+void fae_session_run(struct fae_session *s);     /* its input of this turn, message by message */
 void fae_session_put_off(struct fae_session *s); /* its input goes on in the next turn */
-void fae_session_flush(struct fae_session *s); /* one send */
+void fae_session_flush(struct fae_session *s);   /* one send */
 void fae_session_check(struct fae_session *s, uint64_t now_ms); /* its time limits */
 
 /* accept.c */

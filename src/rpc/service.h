@@ -16,8 +16,8 @@ struct fae_session;
 /* One message that a scan has proven; lends everything until the call returns. */
 struct fae_request {
     uint32_t msgid;
-    bool notification;      /* no answer wanted */
-    const char *method;     /* not NUL-terminated */
+    bool notification;  /* no answer wanted */
+    const char *method; /* not NUL-terminated */
     uint32_t method_len;
     const uint8_t *params;  /* an array */
     const uint8_t *context; /* a map, or NULL */

@@ -21,8 +21,8 @@ static void on_event(int fd, short what, void *arg);
 
 struct fae_session *fae_session_open(struct fae_server *server, int fd, bool half_close)
 {
-    struct fae_session *s = server->n_spare_sessions ? server->spare_sessions[--server->n_spare_sessions]
-                                                     : fae_alloc(sizeof *s);
+    struct fae_session *s =
+        server->n_spare_sessions ? server->spare_sessions[--server->n_spare_sessions] : fae_alloc(sizeof *s);
 
     *s = (struct fae_session){ .server = server, .fd = fd, .half_close = half_close, .id = ++server->next_id };
     if (fae_watch_open(&s->watch, server->o.loop, fd, FAE_READABLE, on_event, s) != FAE_OK) {
@@ -187,7 +187,9 @@ static void on_event(int fd, short what, void *arg)
 
 static void complain(struct fae_session *s, enum fae_err code, const char *text)
 {
-    struct fae_failure f = { .code = fae_err_name(code), .text = text, .retry_after_ms = -1, .retryable = fae_err_retryable(code) };
+    struct fae_failure f = {
+        .code = fae_err_name(code), .text = text, .retry_after_ms = -1, .retryable = fae_err_retryable(code)
+    };
 
     f.code_len = strlen(f.code);
     f.text_len = strlen(text);
@@ -228,15 +230,9 @@ static void run_message(struct fae_session *s, const uint8_t *bytes)
         FAE_STAT_ADD(server->stats->n_bad_messages, 1);
         fae_session_fail_code(s, req.msgid, FAE_BAD_MESSAGE, "%s", why);
         return;
-    case FAE_MESSAGE_COMPLAIN:
-        complain(s, FAE_BAD_MESSAGE, why);
-        return;
-    case FAE_MESSAGE_IGNORE:
-        FAE_STAT_ADD(server->stats->n_bad_messages, 1);
-        return;
-    case FAE_MESSAGE_LOST:
-        lose_sync(s, FAE_BAD_MESSAGE, why);
-        return;
+    case FAE_MESSAGE_COMPLAIN: complain(s, FAE_BAD_MESSAGE, why); return;
+    case FAE_MESSAGE_IGNORE: FAE_STAT_ADD(server->stats->n_bad_messages, 1); return;
+    case FAE_MESSAGE_LOST: lose_sync(s, FAE_BAD_MESSAGE, why); return;
     }
 }
 
@@ -305,7 +301,8 @@ static void run_input(struct fae_session *s)
             return;
         }
         if (err) {
-            lose_sync(s, err, err == FAE_LIMIT ? "message is too long, too deep or has too many elements" : "not msgpack");
+            lose_sync(s, err,
+                      err == FAE_LIMIT ? "message is too long, too deep or has too many elements" : "not msgpack");
             return;
         }
         s->turn += scan->pos; /* before the call: it may be cut short and must not run twice */

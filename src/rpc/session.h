@@ -31,29 +31,29 @@ struct fae_inbuf {
 struct fae_session {
     struct fae_watch watch;
     struct fae_server *server;
-    struct fae_list node;   /* in the server's list of all */
-    struct fae_list calls;  /* of those that wait; nodes belong to the service */
-    struct fae_inbuf *in;   /* NULL while nothing waits */
-    const uint8_t *turn;    /* this turn's input, in the server's arena or in `in` */
+    struct fae_list node;  /* in the server's list of all */
+    struct fae_list calls; /* of those that wait; nodes belong to the service */
+    struct fae_inbuf *in;  /* NULL while nothing waits */
+    const uint8_t *turn;   /* this turn's input, in the server's arena or in `in` */
     uint32_t turn_len;
-    uint32_t out_sent;      /* of out.len */
+    uint32_t out_sent; /* of out.len */
     struct fae_buf out;
-    uint32_t in_since;      /* ms: when the partial message began */
-    uint32_t out_since;     /* ms: the last progress of output that waits */
+    uint32_t in_since;  /* ms: when the partial message began */
+    uint32_t out_since; /* ms: the last progress of output that waits */
     uint32_t id;
-    int32_t service_ref;    /* the service's own; 0 at first */
+    int32_t service_ref; /* the service's own; 0 at first */
     int fd;
     uint16_t n_calls;
     short watching;
-    uint8_t error_form;     /* enum fae_error_form */
+    uint8_t error_form; /* enum fae_error_form */
     bool half_close : 1;
-    bool is_ready : 1;      /* in the server's ready queue */
-    bool is_dirty : 1;      /* in the server's dirty queue */
-    bool is_thirsty : 1;    /* in the server's thirsty queue */
-    bool partial : 1;       /* `in` holds the start of a message */
-    bool eof : 1;           /* the client sends no more */
-    bool closing : 1;       /* nothing is run any more; closed once output is gone */
-    bool lost : 1;          /* closing because its bytes made no sense */
+    bool is_ready : 1;   /* in the server's ready queue */
+    bool is_dirty : 1;   /* in the server's dirty queue */
+    bool is_thirsty : 1; /* in the server's thirsty queue */
+    bool partial : 1;    /* `in` holds the start of a message */
+    bool eof : 1;        /* the client sends no more */
+    bool closing : 1;    /* nothing is run any more; closed once output is gone */
+    bool lost : 1;       /* closing because its bytes made no sense */
     bool lingering : 1;
     bool closed : 1;
 };

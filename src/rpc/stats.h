@@ -16,9 +16,9 @@
 #include "base/slot.h"
 
 struct fae_method_stats {
-    _Atomic uint64_t n_calls;  /* answered, errors included */
+    _Atomic uint64_t n_calls; /* answered, errors included */
     _Atomic uint64_t n_errors;
-    struct fae_hist latency;   /* ns from the message being whole to its answer being made */
+    struct fae_hist latency; /* ns from the message being whole to its answer being made */
 };
 
 struct fae_worker_stats {

@@ -97,7 +97,8 @@ static int l_find(lua_State *L)
 
     if (!method) {
         near = fae_methods_suggest(&gen->methods, name, len);
-        return fae_nil_err(L, FAE_UNKNOWN_METHOD, near ? "no method \"%s\": did you mean %s?" : "no method \"%s\"", name, near);
+        return fae_nil_err(L, FAE_UNKNOWN_METHOD, near ? "no method \"%s\": did you mean %s?" : "no method \"%s\"",
+                           name, near);
     }
     if (!fae_method_check(method, L, 2, lua_gettop(L) - 1))
         return fae_nil_err(L, FAE_BAD_ARGS, "%s", lua_tostring(L, -1));

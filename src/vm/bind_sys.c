@@ -83,12 +83,8 @@ static int l_servants_json(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    { "wall_ms", l_wall_ms },
-    { "monotonic_us", l_monotonic_us },
-    { "stats", l_stats },
-    { "node", l_node },
-    { "servants_json", l_servants_json },
-    { NULL, NULL },
+    { "wall_ms", l_wall_ms }, { "monotonic_us", l_monotonic_us },   { "stats", l_stats },
+    { "node", l_node },       { "servants_json", l_servants_json }, { NULL, NULL },
 };
 
 void fae_bind_sys(lua_State *L)

@@ -125,11 +125,7 @@ static int l_join(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    { "sleep", l_sleep },
-    { "spawn", l_spawn },
-    { "start", l_start },
-    { "join", l_join },
-    { NULL, NULL },
+    { "sleep", l_sleep }, { "spawn", l_spawn }, { "start", l_start }, { "join", l_join }, { NULL, NULL },
 };
 
 void fae_bind_task(lua_State *L)

@@ -12,7 +12,7 @@
 #include "base/utf8.h"
 #include "wire/msgpack.h"
 
-#define LUA_CDATA 10 /* lua_type of LuaJIT's cdata */
+#define LUA_CDATA 10                 /* lua_type of LuaJIT's cdata */
 #define EXACT_MAX 9007199254740992.0 /* 2^53: doubles hold every integer up to here */
 
 static const char mark_keys[FAE_MARK_COUNT];
@@ -112,8 +112,8 @@ static enum fae_err push_array(lua_State *L, const uint8_t **p, uint32_t n)
 
 static enum fae_err bad_key(lua_State *L, enum fae_mp_type type)
 {
-    static const char *const words[] = { "nil", "a boolean", "an integer", "an integer", "a float", "a string",
-                                         "a string", "an array", "a map", "an extension" };
+    static const char *const words[] = { "nil",      "a boolean", "an integer", "an integer", "a float",
+                                         "a string", "a string",  "an array",   "a map",      "an extension" };
 
     lua_pushfstring(L, "a map key must be a string or an integer, not %s", words[type]);
     return FAE_BAD_MESSAGE;
@@ -171,12 +171,8 @@ static enum fae_err push_rare(lua_State *L, const uint8_t **p)
 
     *p = fae_mp_read(*p, &t);
     switch (t.type) {
-    case FAE_MP_NIL:
-        lua_pushlightuserdata(L, NULL);
-        return FAE_OK;
-    case FAE_MP_BOOL:
-        lua_pushboolean(L, t.flag);
-        return FAE_OK;
+    case FAE_MP_NIL: lua_pushlightuserdata(L, NULL); return FAE_OK;
+    case FAE_MP_BOOL: lua_pushboolean(L, t.flag); return FAE_OK;
     case FAE_MP_UINT:
         if (t.u <= (uint64_t)EXACT_MAX)
             lua_pushnumber(L, (double)t.u);
@@ -189,18 +185,12 @@ static enum fae_err push_rare(lua_State *L, const uint8_t **p)
         else
             push_int64(L, (uint64_t)t.i, true);
         return FAE_OK;
-    case FAE_MP_FLOAT:
-        lua_pushnumber(L, t.f);
-        return FAE_OK;
+    case FAE_MP_FLOAT: lua_pushnumber(L, t.f); return FAE_OK;
     case FAE_MP_STR:
-    case FAE_MP_BIN:
-        lua_pushlstring(L, (const char *)t.bytes, t.len);
-        return FAE_OK;
+    case FAE_MP_BIN: lua_pushlstring(L, (const char *)t.bytes, t.len); return FAE_OK;
     case FAE_MP_ARRAY: return push_array(L, p, t.len);
     case FAE_MP_MAP: return push_map(L, p, t.len);
-    case FAE_MP_EXT:
-        push_ext(L, &t);
-        return FAE_OK;
+    case FAE_MP_EXT: push_ext(L, &t); return FAE_OK;
     }
     return FAE_BAD_MESSAGE;
 }
@@ -526,35 +516,23 @@ static enum fae_err put_value(lua_State *L, int idx, struct put *put, unsigned d
 
     switch (lua_type(L, idx)) {
     case LUA_TNONE:
-    case LUA_TNIL:
-        fae_mp_nil(put->out);
-        break;
-    case LUA_TBOOLEAN:
-        fae_mp_bool(put->out, lua_toboolean(L, idx));
-        break;
-    case LUA_TNUMBER:
-        put_number(put->out, lua_tonumber(L, idx));
-        break;
+    case LUA_TNIL: fae_mp_nil(put->out); break;
+    case LUA_TBOOLEAN: fae_mp_bool(put->out, lua_toboolean(L, idx)); break;
+    case LUA_TNUMBER: put_number(put->out, lua_tonumber(L, idx)); break;
     case LUA_TSTRING:
         text = lua_tolstring(L, idx, &len);
         if (put->out->len > put->end || len > put->end - put->out->len)
             return refuse(L, FAE_LIMIT, "the value is longer than a message may be");
         put_string(put->out, text, len);
         break;
-    case LUA_TTABLE:
-        err = put_table(L, idx, put, depth);
-        break;
+    case LUA_TTABLE: err = put_table(L, idx, put, depth); break;
     case LUA_TLIGHTUSERDATA:
         if (lua_touserdata(L, idx))
             return refuse(L, FAE_BAD_ARGS, "a lightuserdata has no msgpack form");
         fae_mp_nil(put->out);
         break;
-    case LUA_CDATA:
-        err = put_cdata(L, idx, put->out);
-        break;
-    default:
-        lua_pushfstring(L, "a %s has no msgpack form", luaL_typename(L, idx));
-        return FAE_BAD_ARGS;
+    case LUA_CDATA: err = put_cdata(L, idx, put->out); break;
+    default: lua_pushfstring(L, "a %s has no msgpack form", luaL_typename(L, idx)); return FAE_BAD_ARGS;
     }
     if (!err && put->out->len > put->end)
         return refuse(L, FAE_LIMIT, "the value is longer than a message may be");

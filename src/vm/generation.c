@@ -12,7 +12,7 @@
 #include "vm/task.h"
 #include "vm/vm_impl.h"
 
-#define GC_STEPS 64       /* of GC_STEP_KIB each, one a tick, after a generation ended */
+#define GC_STEPS 64 /* of GC_STEP_KIB each, one a tick, after a generation ended */
 #define GC_STEP_KIB 256
 #define SMALL_HEAP (16u * FAE_MIB)
 
@@ -244,7 +244,8 @@ void fae_vm_tick(struct fae_vm *vm)
     /* A small heap is cheap to let grow and dear to walk again and again (3.5 % of an echo, measured). */
     lua_gc(vm->L, LUA_GCSETPAUSE, vm->memory.bytes < SMALL_HEAP ? 400 : 200);
     /* Lua itself collects when memory has doubled; near the limit that would be too late. */
-    if (vm->memory.bytes > vm->memory.bytes_max / 4 * 3 && vm->memory.bytes > vm->bytes_collected + vm->memory.bytes_max / 16)
+    if (vm->memory.bytes > vm->memory.bytes_max / 4 * 3 &&
+        vm->memory.bytes > vm->bytes_collected + vm->memory.bytes_max / 16)
         fae_vm_collect(vm, 0);
     /* A full heap whose owners are done is not growing: without this only a call that fails would have it collected. */
     else if (vm->memory.bytes > vm->memory.bytes_max / 4 * 3 && vm->n_gc_steps == 0)

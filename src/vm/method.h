@@ -14,8 +14,9 @@
 #include "base/limits.h"
 
 #define FAE_ARG_TYPES(X)                                                                                               \
-    X(ANY, "any") X(INT, "int") X(NUMBER, "number") X(STRING, "string") X(BOOLEAN, "boolean") X(TABLE, "table")        \
-    X(MAP, "map") X(ARRAY, "array")
+    X(ANY, "any")                                                                                                      \
+    X(INT, "int")                                                                                                      \
+    X(NUMBER, "number") X(STRING, "string") X(BOOLEAN, "boolean") X(TABLE, "table") X(MAP, "map") X(ARRAY, "array")
 
 enum fae_arg_type {
 #define FAE_ARG_ENUM(name, word) FAE_ARG_##name,
@@ -36,7 +37,7 @@ struct fae_method {
     int fn_ref;         /* LUA_REGISTRYINDEX */
     unsigned stats_row; /* of the canonical name */
     uint64_t timeout_ms;
-    uint32_t route;     /* which argument is the key, from 1; 0: none. Kept for the cluster */
+    uint32_t route; /* which argument is the key, from 1; 0: none. Kept for the cluster */
     bool idempotent;
     bool context_first; /* alias of fae's old names: the first param may be the context map */
     bool any_args;      /* nothing was declared */

@@ -92,7 +92,8 @@ static void answer_err(struct fae_task *task, enum fae_err otherwise)
         set_text(&f, L, idx);
     }
     if (!f.text) {
-        f.text = lua_type(L, idx) == LUA_TTABLE ? "an error without a message" : lua_pushfstring(L, "error object is a %s", luaL_typename(L, idx));
+        f.text = lua_type(L, idx) == LUA_TTABLE ? "an error without a message"
+                                                : lua_pushfstring(L, "error object is a %s", luaL_typename(L, idx));
         f.text_len = strlen(f.text);
     }
     fae_session_fail(task->session, task->msgid, &f);
@@ -142,9 +143,7 @@ void fae_call_answer(struct fae_task *task)
     if (!wants_answer(task))
         return;
     switch (lua_type(T, 1)) {
-    case LUA_TNONE:
-        answer_nil(task);
-        return;
+    case LUA_TNONE: answer_nil(task); return;
     case LUA_TNIL:
         if (lua_isnoneornil(T, 2)) {
             answer_nil(task);
@@ -193,7 +192,8 @@ static void unknown_method(struct fae_vm *vm, struct fae_session *session, const
         return;
     fae_buf_json(&name, req->method, (size_t)len);
     if (near)
-        fae_session_fail_code(session, req->msgid, FAE_UNKNOWN_METHOD, "no method %s: did you mean %s?", fae_buf_text(&name), near);
+        fae_session_fail_code(session, req->msgid, FAE_UNKNOWN_METHOD, "no method %s: did you mean %s?",
+                              fae_buf_text(&name), near);
     else
         fae_session_fail_code(session, req->msgid, FAE_UNKNOWN_METHOD, "no method %s", fae_buf_text(&name));
     fae_buf_fini(&name);
@@ -304,7 +304,8 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
 static void call(void *service, struct fae_session *session, const struct fae_request *req)
 {
     struct fae_vm *vm = service;
-    const struct fae_method *method = vm->live ? fae_methods_find(&vm->live->methods, req->method, req->method_len) : NULL;
+    const struct fae_method *method =
+        vm->live ? fae_methods_find(&vm->live->methods, req->method, req->method_len) : NULL;
 
     if (__builtin_expect(!method, 0))
         unknown_method(vm, session, req);

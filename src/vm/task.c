@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "vm/vm_impl.h"
 
-#define RUN_MAX 1000 /* queued tasks run before the loop turns: a task that spawns itself must not hold it */
+#define RUN_MAX 1000    /* queued tasks run before the loop turns: a task that spawns itself must not hold it */
 #define LOGGED_MAX 2000 /* bytes of an error's text: what follows it must have room in the line */
 
 static void on_deadline(void *arg);
@@ -276,7 +276,8 @@ void fae_task_run(struct fae_task *task, int n)
     } else if (task->dropping) {
         fae_task_fail(task, task->doomed, fae_err_text(task->doomed));
     } else if (!task->parked && !task->queued) {
-        FAE_ERROR("%s: coroutine.yield outside a coroutine of its own", task->method ? task->method->name : "spawned task");
+        FAE_ERROR("%s: coroutine.yield outside a coroutine of its own",
+                  task->method ? task->method->name : "spawned task");
         fae_task_fail(task, FAE_INTERNAL, "coroutine.yield outside a coroutine of its own");
     } else {
         link_task(task);

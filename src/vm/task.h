@@ -40,16 +40,16 @@ struct fae_task {
     struct fae_session *session;     /* NULL: not a call, or its client is gone */
     uint32_t msgid;
     bool notification;
-    bool linked;   /* in gen->tasks, counted, and in its session's calls */
-    bool parked;   /* has a pending operation */
-    bool queued;   /* in vm->runnable */
-    bool told;     /* was answered nil, err once after it was doomed */
+    bool linked; /* in gen->tasks, counted, and in its session's calls */
+    bool parked; /* has a pending operation */
+    bool queued; /* in vm->runnable */
+    bool told;   /* was answered nil, err once after it was doomed */
     bool dropping;
-    bool joining;  /* waits for its children */
-    uint8_t depth; /* of fae.parallel inside fae.parallel */
+    bool joining;   /* waits for its children */
+    uint8_t depth;  /* of fae.parallel inside fae.parallel */
     bool unloading; /* an on_unload hook: outlives the switch it belongs to */
     enum fae_err doomed;
-    int n_args;    /* on T, for the resume that is queued */
+    int n_args; /* on T, for the resume that is queued */
     int context_ref;
     uint64_t ticks, deadline_ms; /* deadline 0: none */
     fae_task_cancel_fn cancel;
@@ -94,8 +94,8 @@ void fae_task_fail(struct fae_task *task, enum fae_err code, const char *text);
 void fae_task_discard(struct fae_task *task);
 
 /* service.c: the end of a call. */
-void fae_call_answer(struct fae_task *task);                                     /* results are on T */
-void fae_call_answer_raised(struct fae_task *task, int status);                  /* the error object is on T */
+void fae_call_answer(struct fae_task *task);                    /* results are on T */
+void fae_call_answer_raised(struct fae_task *task, int status); /* the error object is on T */
 void fae_call_answer_code(struct fae_task *task, enum fae_err code, const char *text);
 
 #endif

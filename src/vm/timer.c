@@ -31,7 +31,8 @@ static void tick(void *arg)
     vm->at_risk = NULL;
     lua_xmove(vm->L, task->T, 1);
     task->timer = t;
-    task->deadline_ms = vm->o.loop->now_ms + (t->every_ms > vm->o.config->call_timeout_ms ? t->every_ms : vm->o.config->call_timeout_ms);
+    task->deadline_ms = vm->o.loop->now_ms +
+                        (t->every_ms > vm->o.config->call_timeout_ms ? t->every_ms : vm->o.config->call_timeout_ms);
     fae_task_run(task, 0);
     fae_task_run_queued(vm);
 }

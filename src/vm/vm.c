@@ -103,7 +103,8 @@ static int l_err(lua_State *L)
     enum fae_err known = fae_err_of(code, len);
 
     luaL_checkstring(L, 2);
-    luaL_argcheck(L, len > 0 && strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == len, 1, "a code is UPPER_SNAKE");
+    luaL_argcheck(L, len > 0 && strspn(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == len, 1,
+                  "a code is UPPER_SNAKE");
     lua_settop(L, 3);
     lua_createtable(L, 0, 4);
     lua_pushboolean(L, known != FAE_ERR_COUNT && fae_err_retryable(known));
@@ -173,7 +174,8 @@ static void cut(struct fae_vm *vm, int status, int top)
     const char *text = lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?";
     struct fae_task *task = vm->at_risk;
 
-    FAE_ERROR("call cut: %s (%zu bytes of Lua memory in use, lua_memory_max is %zu)", text, vm->memory.bytes, vm->memory.bytes_max);
+    FAE_ERROR("call cut: %s (%zu bytes of Lua memory in use, lua_memory_max is %zu)", text, vm->memory.bytes,
+              vm->memory.bytes_max);
     vm->at_risk = NULL;
     vm->current = NULL;
     vm->memory.refused = true;
@@ -181,10 +183,12 @@ static void cut(struct fae_vm *vm, int status, int top)
         vm->risk_session->out.len = vm->risk_mark;
     vm->risk_session = NULL;
     if (vm->start_session && !vm->start_request->notification)
-        fae_session_fail_code(vm->start_session, vm->start_request->msgid, FAE_NO_MEMORY, "%s", fae_err_text(FAE_NO_MEMORY));
+        fae_session_fail_code(vm->start_session, vm->start_request->msgid, FAE_NO_MEMORY, "%s",
+                              fae_err_text(FAE_NO_MEMORY));
     vm->start_session = NULL;
     if (task)
-        fae_task_fail(task, status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL, fae_err_text(status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL));
+        fae_task_fail(task, status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL,
+                      fae_err_text(status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL));
     lua_settop(vm->L, top);
 }
 

@@ -22,7 +22,7 @@ struct fae_vm;
 
 struct fae_vm_opts {
     const struct fae_config *config;
-    struct fae_loop *loop;   /* NULL in a checker: nothing may wait there */
+    struct fae_loop *loop; /* NULL in a checker: nothing may wait there */
     struct fae_slots *slots;
     unsigned slot;
     struct fae_stats *stats;
@@ -35,7 +35,8 @@ void fae_vm_free(struct fae_vm **vm);
 
 /* Loads a generation beside the one that serves. BAD_SERVANT: `why` gets "file:line: what" lines, nothing has changed.
  * Keeps no pointer into the bundle. */
-enum fae_err fae_vm_prepare(struct fae_vm *vm, const struct fae_bundle *bundle, uint32_t generation, struct fae_buf *why);
+enum fae_err fae_vm_prepare(struct fae_vm *vm, const struct fae_bundle *bundle, uint32_t generation,
+                            struct fae_buf *why);
 void fae_vm_switch(struct fae_vm *vm); /* the prepared one serves from now on; the old one ends with its last call */
 void fae_vm_abort(struct fae_vm *vm);  /* the prepared one is dropped */
 /* Every FAE_TICK_MS: frees ended generations, keeps the slot's gauges. */

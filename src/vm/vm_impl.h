@@ -27,7 +27,7 @@ struct fae_generation {
     bool replaced; /* was live once; freed with its last task */
     int env_ref;   /* what the loader returned: hooks, servants, modules */
     struct fae_methods methods;
-    struct fae_list tasks;   /* that wait, or will be started when it goes live */
+    struct fae_list tasks; /* that wait, or will be started when it goes live */
     struct fae_list timers;
     unsigned n_tasks;
     struct fae_list node; /* in vm->old */
@@ -37,18 +37,18 @@ struct fae_vm {
     struct fae_vm_opts o;
     lua_State *L;
     struct fae_lua_memory memory;
-    size_t bytes_collected;  /* what the last collection we asked for left */
-    int n_gc_steps;          /* still to be done after a generation ended */
-    bool draining;           /* runnable tasks are being run */
+    size_t bytes_collected;   /* what the last collection we asked for left */
+    int n_gc_steps;           /* still to be done after a generation ended */
+    bool draining;            /* runnable tasks are being run */
     struct fae_task *current; /* whose Lua code is running */
     struct fae_task *at_risk;
     struct fae_session *start_session; /* a call that has no task yet, and its request */
     const struct fae_request *start_request;
     struct fae_session *risk_session; /* an answer is being written ... */
     size_t risk_mark;                 /* ... from here on */
-    struct fae_buf detail;    /* of the error being answered; kept for the next */
+    struct fae_buf detail;            /* of the error being answered; kept for the next */
     struct fae_list runnable;
-    struct fae_timer more;    /* fires at once: there was more to run than one turn's share */
+    struct fae_timer more; /* fires at once: there was more to run than one turn's share */
     struct fae_task *free_tasks;
     unsigned n_free_tasks;
     struct fae_generation *live, *prepared, *loading;

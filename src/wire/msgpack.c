@@ -6,6 +6,8 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "byte order of the readers below");
 
+/* Tables, and cases that belong together: */
+/* clang-format off */
 /* Bytes of a token by its first byte, body included; 0: not told by that byte alone (scan_rare). */
 #define X16(v) v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v
 static const uint8_t token_bytes[256] = {
@@ -53,6 +55,7 @@ static enum fae_err scan_rare(const uint8_t *p, size_t left, size_t room, size_t
     return FAE_OK;
 }
 
+/* clang-format on */
 /* Opens a container of n values behind `pos`; false when that breaks a limit. */
 static bool enter(struct fae_mp_scan *scan, uint32_t depth, size_t pos, uint64_t n, size_t max)
 {

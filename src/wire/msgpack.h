@@ -20,9 +20,9 @@
 /* ---- scan ---- */
 
 struct fae_mp_scan {
-    size_t pos;        /* of the next token; beyond the bytes there are while inside a str, bin or ext */
-    uint32_t elements; /* announced so far, over all levels */
-    uint32_t depth;    /* open containers */
+    size_t pos;                   /* of the next token; beyond the bytes there are while inside a str, bin or ext */
+    uint32_t elements;            /* announced so far, over all levels */
+    uint32_t depth;               /* open containers */
     uint32_t todo[FAE_DEPTH_MAX]; /* values each open container still wants */
 };
 
@@ -41,17 +41,28 @@ enum fae_err fae_mp_scan(struct fae_mp_scan *scan, const uint8_t *bytes, size_t 
 
 /* ---- readers: only for bytes that a scan has proven ---- */
 
-enum fae_mp_type { FAE_MP_NIL, FAE_MP_BOOL, FAE_MP_INT, FAE_MP_UINT, FAE_MP_FLOAT, FAE_MP_STR, FAE_MP_BIN, FAE_MP_ARRAY, FAE_MP_MAP, FAE_MP_EXT };
+enum fae_mp_type {
+    FAE_MP_NIL,
+    FAE_MP_BOOL,
+    FAE_MP_INT,
+    FAE_MP_UINT,
+    FAE_MP_FLOAT,
+    FAE_MP_STR,
+    FAE_MP_BIN,
+    FAE_MP_ARRAY,
+    FAE_MP_MAP,
+    FAE_MP_EXT
+};
 
 struct fae_mp_token {
     enum fae_mp_type type;
-    uint32_t len;   /* STR BIN EXT: bytes; ARRAY: values; MAP: pairs */
-    int8_t ext;     /* EXT: its type */
-    bool flag;      /* BOOL */
+    uint32_t len; /* STR BIN EXT: bytes; ARRAY: values; MAP: pairs */
+    int8_t ext;   /* EXT: its type */
+    bool flag;    /* BOOL */
     union {
-        uint64_t u; /* UINT: any value that is not negative */
-        int64_t i;  /* INT: negative values only */
-        double f;   /* FLOAT, float32 included */
+        uint64_t u;           /* UINT: any value that is not negative */
+        int64_t i;            /* INT: negative values only */
+        double f;             /* FLOAT, float32 included */
         const uint8_t *bytes; /* STR BIN EXT: lends from the input */
     };
 };
