@@ -11,13 +11,14 @@ cd "$(dirname "$0")/.." || exit 1
 B=${B:-build}
 ONLY=${ONLY:-}
 PYTHON=${PYTHON:-/usr/bin/python3}
-LOG=$PWD/$B/log
+BUILT=$(realpath -m "$B") # B may be a path of its own
+LOG=$BUILT/log
 passed=0
 failed=0
 
 mkdir -p "$LOG"
 
-export FAE_BIN=$PWD/$B/fae
+export FAE_BIN=$BUILT/fae
 export CMOCKA_MESSAGE_OUTPUT=stdout
 asan=${ASAN_OPTIONS:-}
 ubsan=${UBSAN_OPTIONS:-}

@@ -10,7 +10,7 @@ local M = {}
 M.sleep = core.sleep
 
 --- fae.spawn(fn, ...): runs fn(...) soon, as a task of its own with the caller's context and no deadline. It ends with
--- the generation at the latest; what it raises is logged.
+-- the generation at the latest: what a reload ended spawns nothing. What it raises is logged.
 M.spawn = core.spawn
 
 local function run(results, errors, i, fn)
@@ -21,6 +21,7 @@ end
 
 --- fae.parallel { fn, ... } -> results, errors | nil, err. Waits until every fn() returned. results[i] is the i-th
 -- one's value; errors is nil when none failed, else errors[i] is the i-th one's err. All end with the call.
+-- 64 deep at most, one inside another.
 function M.parallel(fns)
   if type(fns) ~= "table" then error("fae.parallel takes a table of functions", 2) end
   for i = 1, #fns do

@@ -142,9 +142,10 @@ def test_killed_worker(args):
     """What breaks on the way is counted once: sent is what was answered well and what failed, by kind."""
     node = Node(workers=2, conf="", expect=[r"\bworker\b"])
     try:
-        load = subprocess.Popen([FAE, "bench", "-s", node.tcp, "--json", "-c", "20", "-d", "0.8", *args, "sys.noop"],
+        load = subprocess.Popen([FAE, "bench", "-s", node.tcp, "--json", "-c", "20", "-d", "2", *args, "sys.noop"],
                                 stdout=subprocess.PIPE, text=True)
-        time.sleep(0.3)
+        while counters(node).get("sys.noop", [0])[0] < 1000:  # under way
+            time.sleep(0.02)
         stats = json.loads(subprocess.run([FAE, "ctl", "--run-dir", node.run_dir, "stats"], capture_output=True,
                                           text=True, check=True).stdout)
         os.kill(stats["workers"][0]["pid"], signal.SIGKILL)

@@ -233,7 +233,7 @@ def test_kill_9_of_workers_and_ops():
         assert callers.worst_s <= 0.5 * SLOW
         rows = node.workers()
         assert sum(row["deaths"] for row in rows.values()) == kills
-        assert n_fds(node.pid) == fds
+        wait_until("the last client of fae.ctl is closed", lambda: n_fds(node.pid) == fds)
         wait_until("every death is in the log", lambda: len(re.findall("died of signal 9", node.log())) == kills)
 
 

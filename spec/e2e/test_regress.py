@@ -4,7 +4,7 @@ import subprocess
 import threading
 import time
 
-from harness import FAE, SANITIZED, SLOW, Client, Node, RpcError, collect, memory_kib, pack, request, wait_until
+from harness import FAE, SANITIZED, SLOW, Client, Node, RpcError, collect, connect, memory_kib, pack, request, wait_until
 
 SERVANT = {"r.lua": """
 local fae = require "fae"
@@ -257,3 +257,18 @@ def test_tasks_have_the_context_of_the_session():
 def test_a_timer_is_stopped_by_its_own_number_only():
     with Node(servants=SERVANT) as node, Client(node.tcp) as client:
         assert client.call("r.not_a_timer") == [False, False, False]
+
+
+def test_a_client_of_fae_ctl_too_many_is_told_so():
+    with Node() as node:
+        idle = []
+        try:
+            for _ in range(40):
+                idle.append(connect("unix:" + node.run_dir + "/fae.ctl"))
+                time.sleep(0.01)
+            asked = subprocess.run([FAE, "ctl", "--run-dir", node.run_dir, "ping"], capture_output=True, text=True,
+                                   timeout=20 * SLOW, check=False)
+            assert (asked.returncode, asked.stderr) == (1, "fae ctl: BUSY: too many clients of fae.ctl\n"), asked
+        finally:
+            for sock in idle:
+                sock.close()

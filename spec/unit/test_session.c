@@ -53,7 +53,8 @@ static void start_later(struct fae_session *s, const struct fae_request *req)
     service.n_later++;
 }
 
-/* echo: its params. big N: N bytes. later: waits for the test. fail: an error. cut: raises out of the guard. */
+/* echo: its params. big N: N bytes. later: waits for the test. fail: an error. cut: raises out of the guard.
+ * burn N: N ms. */
 static void on_call(void *arg, struct fae_session *s, const struct fae_request *req)
 {
     struct fae_buf *out;
@@ -81,6 +82,13 @@ static void on_call(void *arg, struct fae_session *s, const struct fae_request *
         start_later(s, req);
     } else if (is(req, "fail")) {
         fae_session_fail_code(s, req->msgid, FAE_NOT_FOUND, "no %s", "such");
+    } else if (is(req, "burn")) {
+        fae_mp_read(fae_mp_read(req->params, &t), &t);
+        for (uint64_t until_ms = fae_now_ms() + t.u; fae_now_ms() < until_ms;)
+            continue;
+        fae_message_result(fae_session_out(s), req->msgid);
+        fae_mp_nil(fae_session_out(s));
+        fae_session_count(s->server, 0, req->ticks, false);
     } else if (is(req, "cut")) {
         fae_session_fail_code(s, req->msgid, FAE_NO_MEMORY, "cut");
         longjmp(service.out_of_guard, 1);
@@ -523,6 +531,113 @@ static void a_call_that_is_cut_short_does_not_stop_the_rest(void **state)
     fae_buf_fini(&answers);
 }
 
+static void a_call_that_is_cut_short_is_not_run_again(void **state)
+{
+    struct fae_buf calls = { 0 }, answers = { 0 };
+    struct fae_session *s = open_session(&client, false);
+    size_t half;
+
+    (void)state;
+    put_call(&calls, 1, "echo", 1000);
+    half = calls.len - 2;
+    put_call(&calls, 2, "cut", 2); /* the last one of what the session had to keep */
+    send_bytes(calls.data, half);
+    turn();
+    assert_true(s->partial);
+    send_bytes(calls.data + half, calls.len - half);
+    turn();
+    put_echoed(&answers, 1, 1000);
+    put_error(&answers, 2, "NO_MEMORY: cut");
+    heard(&answers, false);
+    assert_int_equal(service.n_calls, 2);
+    assert_null(s->in);
+    fae_buf_fini(&calls);
+    fae_buf_fini(&answers);
+}
+
+/* What is left of one's input waits for the next turn, and the others' comes before it. */
+static void a_turn_takes_no_longer_than_it_should(void **state)
+{
+    enum { N = 5 };
+    struct fae_buf calls = { 0 }, answers = { 0 };
+    struct fae_session *s;
+    int busy, other;
+
+    (void)state;
+    s = open_session(&busy, false);
+    open_session(&other, false);
+    for (uint32_t i = 0; i < N; i++)
+        put_call(&calls, i, "burn", FAE_TURN_MS + 1);
+    client = busy;
+    send_bytes(calls.data, calls.len);
+    calls.len = 0;
+    put_call(&calls, 7, "echo", 7);
+    client = other;
+    send_bytes(calls.data, calls.len - 3); /* its second half comes while it waits */
+    event_base_loop(loop.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    assert_true(fae_server_turn(server));
+    assert_int_equal(service.n_calls, 1);
+    assert_int_equal(s->turn_len, 0);
+    assert_false(s->watching & FAE_READABLE); /* it has enough */
+    send_bytes(calls.data + calls.len - 3, 3);
+    for (unsigned i = 0; i < 2; i++) {
+        fae_server_turn(server);
+        event_base_loop(loop.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    }
+    fae_server_turn(server);
+    assert_in_range(service.n_calls, 4, 5);
+    put_echoed(&answers, 7, 7);
+    heard(&answers, false);
+    turn();
+    assert_int_equal(service.n_calls, N + 1);
+    assert_null(s->in);
+    close(client);
+    client = busy;
+    for (uint32_t i = 0; i < N; i++) {
+        fae_message_result(&answers, i);
+        fae_mp_nil(&answers);
+    }
+    heard(&answers, false);
+    fae_buf_fini(&calls);
+    fae_buf_fini(&answers);
+}
+
+/* The kernel names sessions in the order they became readable, and those that stay readable keep their place. */
+static void a_full_arena_starves_nobody(void **state)
+{
+    enum { N = FAE_READ_ARENA / FAE_READ_CHUNK + 8 };
+    static uint8_t flood[FAE_READ_CHUNK];
+    struct fae_buf call = { 0 }, answer = { 0 };
+    struct fae_session *floods[N];
+    int fds[N];
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof flood; i++)
+        flood[i] = i % 2 ? 0x01 : 0x91; /* [1]: a response, which has no answer */
+    for (unsigned i = 0; i < N; i++) {
+        floods[i] = open_session(&fds[i], false);
+        client = fds[i];
+        send_bytes(flood, sizeof flood);
+    }
+    open_session(&client, false);
+    put_call(&call, 1, "echo", 1);
+    send_bytes(call.data, call.len);
+    for (unsigned i = 0; i < 4 && service.n_calls == 0; i++) {
+        event_base_loop(loop.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        fae_server_turn(server);
+        for (unsigned k = 0; k < N; k++)
+            (void)!send(fds[k], flood, sizeof flood, MSG_NOSIGNAL);
+    }
+    put_echoed(&answer, 1, 1);
+    heard(&answer, false);
+    for (unsigned i = 0; i < N; i++) {
+        close(fds[i]);
+        fae_session_close(floods[i], FAE_CLOSED);
+    }
+    fae_buf_fini(&call);
+    fae_buf_fini(&answer);
+}
+
 /* ---- what is wrong ---- */
 
 static void a_wrong_message_is_told_and_the_session_goes_on(void **state)
@@ -719,6 +834,27 @@ static void answers_unread_stop_the_reading(void **state)
     assert_int_equal(buf.len, N * (EACH + 9));
     assert_null(s->in);
     assert_int_equal(s->out.cap, 0);
+    fae_buf_fini(&buf);
+}
+
+static void a_client_that_is_never_quite_through_costs_no_more(void **state)
+{
+    enum { EACH = 100000 };
+    struct fae_buf buf = { 0 };
+    struct fae_session *s = open_session(&client, false);
+    size_t most = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 8; i++)
+        say_call(i, "big", EACH);
+    for (unsigned i = 0; i < 400; i++) {
+        say_call(i, "big", EACH);
+        assert_int_equal(recv(client, fae_buf_room(&buf, EACH), EACH, MSG_WAITALL), EACH);
+        turn();
+        assert_true(s->out.len > s->out_sent);
+        most = s->out.cap > most ? s->out.cap : most;
+    }
+    assert_in_range(most, FAE_OUT_PAUSE, 4 * FAE_OUT_PAUSE);
     fae_buf_fini(&buf);
 }
 
@@ -950,6 +1086,9 @@ int main(void)
         TEST(answers_come_when_they_are_ready),
         TEST(a_notification_has_no_answer),
         TEST(a_call_that_is_cut_short_does_not_stop_the_rest),
+        TEST(a_call_that_is_cut_short_is_not_run_again),
+        TEST(a_turn_takes_no_longer_than_it_should),
+        TEST(a_full_arena_starves_nobody),
         TEST(a_wrong_message_is_told_and_the_session_goes_on),
         TEST(bytes_that_make_no_sense_end_the_session),
         TEST(a_lingering_session_is_closed_in_the_end),
@@ -958,6 +1097,7 @@ int main(void)
         TEST(many_calls_in_flight_stop_the_reading),
         TEST(a_hang_up_is_seen_while_nothing_is_read),
         TEST(answers_unread_stop_the_reading),
+        TEST(a_client_that_is_never_quite_through_costs_no_more),
         TEST(a_client_that_never_reads_is_cut),
         TEST(a_session_with_too_much_unsent_is_cut),
         TEST(the_end_of_input_cancels),

@@ -107,9 +107,9 @@ static enum fae_err converse(int fd, const char *line, bool to_the_end, struct f
     const char *last = NULL;
     enum fae_err err = FAE_CLOSED;
 
-    if (send_line(fd, line))
-        while (!(last = find_last(&in)) && in.len < ANSWER_MAX && receive(fd, &in))
-            continue;
+    send_line(fd, line); /* a node that has too many clients says so and closes before it could be sent */
+    while (!(last = find_last(&in)) && in.len < ANSWER_MAX && receive(fd, &in))
+        continue;
     if (last) {
         size_t at = (size_t)(last - (const char *)in.data);
 
