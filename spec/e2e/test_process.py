@@ -377,6 +377,7 @@ def test_ctl():
         done = node.ctl("dance")
         assert done.returncode == 1 and "no such verb" in done.stderr and "status" in done.stderr
         assert node.ctl().returncode == 2
+        assert node.run("ctl", "ping", "--run-dir", node.run_dir).returncode == 0  # wherever the option stands
         done = node.run("ctl", "--run-dir", node.folder, "ping")
         assert done.returncode == 1 and node.folder in done.stderr
         path = os.path.join(node.run_dir, "fae.ctl")

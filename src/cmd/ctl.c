@@ -43,18 +43,21 @@ int fae_cmd_ctl(int argc, char **argv)
 {
     const char *run_dir = fae_cmd_run_dir(), *value;
     struct fae_buf line = { 0 };
-    int i, code;
+    int code;
 
-    for (i = 1; i < argc && argv[i][0] == '-'; i++) {
+    for (int i = 1; i < argc; i++) {
         value = fae_cmd_value(argv[0], argc, argv, &i, "--run-dir");
-        if (!value)
+        if (value) {
+            run_dir = value;
+        } else if (argv[i][0] == '-') {
+            fae_buf_fini(&line);
             return fae_cmd_unknown(argv[0], argv[i]);
-        run_dir = value;
+        } else {
+            fae_buf_printf(&line, "%s%s", line.len ? " " : "", argv[i]);
+        }
     }
-    if (i == argc)
+    if (line.len == 0)
         return fae_cmd_usage(argv[0], "which verb?");
-    for (; i < argc; i++)
-        fae_buf_printf(&line, "%s%s", line.len ? " " : "", argv[i]);
     if (strchr(fae_buf_text(&line), '\n'))
         code = fae_cmd_usage(argv[0], "a verb has no line break");
     else
