@@ -5,9 +5,11 @@
 import ctypes
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 SERVER_CPU, CLIENT_CPU = 0, 1
@@ -102,6 +104,22 @@ def connects(addr):
         return True
     except OSError:
         return False
+
+
+def free_port():
+    """Below the ephemeral range, where no client's own port can sit."""
+    for port in random.sample(range(20000, 32000), 200):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise Failed("no free port")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 class Server:

@@ -11,11 +11,9 @@
 import argparse
 import json
 import os
-import random
 import resource
 import shutil
 import signal
-import socket
 import statistics
 import struct
 import subprocess
@@ -25,7 +23,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import procs  # noqa: E402
-from procs import Failed, Load, Server, measure  # noqa: E402
+import web  # noqa: E402
+from procs import Failed, Server, free_port, measure, say  # noqa: E402
+from reload import reload_memory, reload_under_load  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -68,7 +68,6 @@ box.schema.user.grant("guest", "execute", "universe")
 box.cfg {{ listen = "127.0.0.1:{port}" }}
 """
 SESSIONS = 10_000
-PEAK_OF = 20
 NGINX_MODULES = "/usr/lib/nginx/modules"
 CROWDED = 0.1  # a server that waited this part of its time for its cpu was not alone on it
 
@@ -183,6 +182,9 @@ class Bench:
             f.write(TARANTOOL_SCRIPT.format(path=path, port=port))
         return Server("tarantool", [binary, script], [f"tcp://127.0.0.1:{port}"], self.server_cpu)
 
+    def start_page(self):
+        return web.start(self, installed)
+
     def measure(self, name, via, args):
         """One turn of a server, after a short one that nobody counts."""
         server = self.get(name)
@@ -234,22 +236,6 @@ def ready_line(prefix):
         at = line.find(prefix)
         return line[at + len(prefix):].split() if at >= 0 else None
     return ready
-
-
-def free_port():
-    """Below the ephemeral range, where no client's own port can sit."""
-    for port in random.sample(range(20000, 32000), 200):
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
-    raise Failed("no free port")
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 # ---- kinds of scenarios: each gives a row's figures for one round ----
@@ -366,151 +352,12 @@ def idle_sessions(bench, number):
             "failed": 0}
 
 
-# ---- reload ----
-
-SERVANT = """\
--- Version {version}: a servant that owns what a reload must give back.
-local fae = require "fae"
-local bench = fae.servant "bench"
-local megabyte = ("{version:08d}"):rep(131072)
-local ticks = 0
-
-fae.timer(20, function() ticks = ticks + 1 end)
-fae.spawn(function()
-  while true do fae.sleep(15) end
-end)
-
-bench.method("version", {{ doc = "which version answers" }}, function(call)
-  return {{ version = {version}, bytes = #megabyte }}
-end)
-
-return bench
-"""
-
-
-class Reloader:
-    """A node with a servant that is rewritten and reloaded."""
-
-    def __init__(self, bench, name, cpu):
-        self.bench, self.name, self.version = bench, name, 0
-        self.servants = bench.dir(name + "-servants")
-        self.write(self.good())
-        bench.servers[name] = self.server = bench.start_node(name, 1, self.servants, cpu)
-        self.run_dir = bench.dir(name)
-
-    def good(self):
-        self.version += 1
-        return SERVANT.format(version=self.version)
-
-    def write(self, text):
-        path = os.path.join(self.servants, "bench.lua")
-        with open(path + ".new", "w") as f:
-            f.write(text)
-        os.rename(path + ".new", path)
-
-    def reload(self, *args):
-        """(exit code, output) of one `fae reload`."""
-        done = subprocess.run([self.bench.fae, "reload", "--run-dir", self.run_dir, *args], capture_output=True,
-                              text=True, timeout=30, preexec_fn=procs.child_setup(None))
-        return done.returncode, done.stdout + done.stderr
-
-    def reload_good(self, *args):
-        self.write(self.good())
-        code, text = self.reload(*args)
-        if code != 0:
-            raise Failed(f"a good reload failed with {code}: {text.strip()}")
-
-    def reload_bad(self):
-        self.write(f"local x = = {self.version}\n")
-        code, text = self.reload()
-        if code != 1 or "bench.lua:1" not in text:
-            raise Failed(f"a bad reload ended with {code} and says: {text.strip()}")
-
-    def rss(self):
-        """{pid: (its own, with shared memory)}. The shared regions have fixed sizes, but their log rings become
-        resident as lines are written, half a MiB over some hundred reloads: that is no growth of anything."""
-        return {pid: (procs.rss_bytes(pid, ("RssAnon", "RssFile")), procs.rss_bytes(pid))
-                for pid in self.server.pids()}
-
-    def peak(self):
-        """The highest of rss over some good reloads: where the collector stands at one moment is chance, and a
-        generation's megabyte more or less."""
-        highest = {}
-        for _ in range(PEAK_OF):
-            self.reload_good("--wait")
-            time.sleep(0.05)
-            highest = {pid: tuple(map(max, now, highest.get(pid, now))) for pid, now in self.rss().items()}
-        return highest
-
-    def check_version(self):
-        out = subprocess.run([self.bench.fae, "call", "-s", self.server.tcp(), "bench.version"], capture_output=True,
-                             text=True, timeout=30)
-        if out.returncode != 0 or json.loads(out.stdout) != {"version": self.version, "bytes": 8 * 131072}:
-            raise Failed(f"version {self.version} should answer: {out.stdout}{out.stderr}")
-
-
-def reload_under_load(bench, number):
-    """p99 while the servants are reloaded 10 times a second, over p99 before. Not pinned: a checker is a process of its
-    own, and what is asked is what callers of a machine with two cpus see."""
-    bench.drop("reloaded")
-    node = Reloader(bench, "reloaded", None)
-    seconds = bench.args.reload_seconds
-    load = ["-c", "8", "bench.version"]
-    quiet = Load(bench.fae, node.server.tcp(), ["-d", str(min(10, seconds))] + load, None).wait(60)
-    busy, n, late = Load(bench.fae, node.server.tcp(), ["-d", str(seconds)] + load, None), 0, 0
-    start = time.monotonic()
-    try:
-        while (left := start + n / 10 - time.monotonic()) < seconds and time.monotonic() < start + seconds - 0.2:
-            if left > 0:
-                time.sleep(left)
-            elif left < -0.1:
-                late += 1
-            node.reload_good()
-            n += 1
-    finally:
-        figures = busy.wait(seconds + 30)
-    node.check_version()
-    bench.drop("reloaded")
-    say(f"    reload     {n} reloads in {seconds} s ({late} begun late), p99 {quiet['p99_us']:.0f} -> "
-        f"{figures['p99_us']:.0f} us, {figures['failed']} failed, {figures['lost']} sessions closed")
-    return {"value": figures["p99_us"] / quiet["p99_us"], "p99_us": figures["p99_us"], "base_p99_us": quiet["p99_us"],
-            "calls_per_s": figures["calls_per_s"], "base_calls_per_s": quiet["calls_per_s"],
-            "reloads_per_s": n / seconds, "failed": figures["failed"] + figures["lost"] + figures["stray"]}
-
-
-def reload_memory(bench, number):
-    """Memory after many good and bad reloads over that after the first few."""
-    bench.drop("worn")
-    node, half = Reloader(bench, "worn", None), bench.args.reloads
-    for _ in range(min(50, half)):
-        node.reload_good("--wait")
-    before = node.peak()
-    for i in range(half):
-        node.reload_good("--wait")
-        node.reload_bad()
-        if i % 100 == 99:
-            say(f"    reload     {2 * i + 2} done, {total(node.rss(), 0) / 2**20:.1f} MiB")
-    node.check_version()
-    after = node.peak()
-    if set(before) != set(after):
-        raise Failed(f"processes of the node changed: {sorted(before)} -> {sorted(after)}")
-    for pid in before:
-        say(f"    {procs.title(pid):50} {before[pid][0] / 2**10:8.0f} -> {after[pid][0] / 2**10:8.0f} KiB, "
-            f"with shared memory {before[pid][1] / 2**10:8.0f} -> {after[pid][1] / 2**10:8.0f}")
-    bench.drop("worn")
-    return {"value": total(after, 0) / total(before, 0), "rss_before": total(before, 0), "rss_after": total(after, 0),
-            "with_shared_before": total(before, 1), "with_shared_after": total(after, 1), "failed": 0}
-
-
-def total(rss, which):
-    return sum(of_one[which] for of_one in rss.values())
-
-
 # ---- the table ----
 
 ONE = ("-c", "50", "-p", "1")
 MANY = ("-c", "50", "-p", "16")
 SHORT = ("-c", "100", "--connect-per-call")
+PAGES = ("-c", "8")
 
 
 class Row:
@@ -541,6 +388,12 @@ ROWS = [
     Row("nginx-16", "nginx with lua over limit, 50 x 16", peer("nginx", *MANY), None),
     Row("tarantool-1", "tarantool call over limit, 50 x 1", peer("tarantool", *ONE), None),
     Row("tarantool-16", "tarantool call over limit, 50 x 16", peer("tarantool", *MANY), None),
+    Row("php-page", "php-fpm page of 5 calls over one of none, /s",
+        web.page("calls_per_s", ask, raw, "calls=1", *PAGES), None),
+    Row("php-page-kept", "the same over a kept connection",
+        web.page("calls_per_s", ask, raw, "calls=1&kept=1", *PAGES), None),
+    Row("php-page-p99", "p99 of that page over one of none, 300/s",
+        web.page("p99_us", ask, raw, "calls=1", *PAGES, "--rate", "300"), None),
     Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),
     Row("reload-load", "p99 under 10 reloads/s over quiet", reload_under_load, 2.0, rounds=1),
     Row("reload-rss", "RSS after 1,000 good + 1,000 bad reloads", reload_memory, 1.05, rounds=1),
@@ -584,18 +437,18 @@ def show(value, unit):
 
 def print_row(name, r):
     if "value" not in r:
-        print(f"{r['text']:42}  {r.get('absent') or 'not measured: ' + r['error'].splitlines()[0]}")
+        print(f"{r['text']:44}  {r.get('absent') or 'not measured: ' + r['error'].splitlines()[0]}")
         return
     unit = r["unit"]
     spread = f"{show(r['low'], unit)} .. {show(r['high'], unit)}"
     bound = ">=" if next(row.least for row in ROWS if row.name == name) else "<="
     owed = "" if r["target"] is None else f"{bound} {show(r['target'], unit):>11}  {'PASS' if r['pass'] else 'MISS'}"
-    print(f"{r['text']:42}{fixed(r.get('us'))}{fixed(r.get('base_us'))}{show(r['value'], unit):>13}{spread:>27}  {owed}"
+    print(f"{r['text']:44}{fixed(r.get('us'))}{fixed(r.get('base_us'))}{show(r['value'], unit):>13}{spread:>27}  {owed}"
           + (f"  {r['failed']} FAILED" if r["failed"] else "") + ("  ~" if r.get("crowded", 0) > CROWDED else ""))
 
 
 def print_results(results):
-    print(f"{'scenario':42}{'us/call':>9}{'base':>9}{'measured':>13}{'spread':>27}     {'target':>11}")
+    print(f"{'scenario':44}{'us/call':>9}{'base':>9}{'measured':>13}{'spread':>27}     {'target':>11}")
     for name, r in results.items():
         print_row(name, r)
     if any(r.get("crowded", 0) > CROWDED for r in results.values()):
@@ -608,7 +461,7 @@ def fixed(us):
 
 def compare(paths):
     a, b = (json.load(open(path)) for path in paths)
-    print(f"{'scenario':42}{'before':>13}{'after':>13}{'change':>9}  {'us/call':>18}")
+    print(f"{'scenario':44}{'before':>13}{'after':>13}{'change':>9}  {'us/call':>18}")
     for name, after in b["results"].items():
         before = a["results"].get(name)
         if before is None or "value" not in before or "value" not in after:
@@ -616,7 +469,7 @@ def compare(paths):
         unit, us = after["unit"], ""
         if after.get("us") and before.get("us"):
             us = f"{before['us']:.3f} -> {after['us']:.3f}"
-        print(f"{after['text']:42}{show(before['value'], unit):>13}{show(after['value'], unit):>13}"
+        print(f"{after['text']:44}{show(before['value'], unit):>13}{show(after['value'], unit):>13}"
               f"{100 * (after['value'] / before['value'] - 1):+8.1f}%  {us:>18}")
 
 

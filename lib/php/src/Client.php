@@ -90,9 +90,12 @@ final class Client
         $batch = new Batch();
         if (is_callable($calls)) {
             $places = $calls($batch);
+        } elseif (is_array($calls)) {
+            $places = array_map(static fn ($row) => $batch->call(...self::checkedRow($row)), $calls);
         } else {
-            $places = array_map(static fn (array $row) => $batch->call(...array_values($row)), $calls);
+            throw new \InvalidArgumentException('batch() takes rows of method and params, or a function');
         }
+        self::checkPlaces($places, count($batch->rows()));
         $run = array_map(fn (array $row) => $this->newCall($row[0], $row[1]), $batch->rows());
         $this->run($run);
         $results = array_map(static fn (Call $call) => $call->error ?? $call->value, $run);
@@ -147,6 +150,27 @@ final class Client
     public function close(): void
     {
         $this->nodes->close();
+    }
+
+    /** @param mixed $row */
+    private static function checkedRow($row): array
+    {
+        $row = is_array($row) ? array_values($row) : [];
+        if (!isset($row[0]) || !is_string($row[0])) {
+            throw new \InvalidArgumentException("a row of batch() is an array such as ['hello.greet', 'Ada']");
+        }
+        return $row;
+    }
+
+    /** @param mixed $places */
+    private static function checkPlaces($places, int $n): void
+    {
+        foreach (is_array($places) ? $places : [] as $key => $place) {
+            if (!is_int($place) || $place < 0 || $place >= $n) {
+                throw new \InvalidArgumentException("the function given to batch() returns what calls on its argument"
+                    . " gave: \"$key\" is something else");
+            }
+        }
     }
 
     private function newCall(string $method, array $params): Call
@@ -231,7 +255,8 @@ final class Client
                     . implode(', ', array_keys(self::OPTIONS)));
             }
             $least = substr($name, -10) === 'timeout_ms' ? 1 : 0;
-            $fits = $name === 'idempotent' ? is_bool($value) || is_array($value)
+            $fits = $name === 'idempotent'
+                ? is_bool($value) || (is_array($value) && $value === array_filter($value, 'is_string'))
                 : gettype($value) === gettype(self::OPTIONS[$name]) && (is_bool($value) || $value >= $least);
             if (!$fits) {
                 throw new \InvalidArgumentException("option \"$name\" cannot be " . var_export($value, true));

@@ -43,7 +43,8 @@ final class Connection
 
     public static function to(string $address, bool $isPersistent): self
     {
-        if (!preg_match('~^(tcp://.+:\d+|unix:.+)$~D', $address)) {
+        // PHP would take a port modulo 65536.
+        if (!preg_match('~^(?:tcp://.+:(\d{1,5})|unix:.+)$~D', $address, $part) || (int) ($part[1] ?? 1) > 65535) {
             throw new \InvalidArgumentException("address \"$address\" is neither tcp://host:port nor unix:/path");
         }
         if (!$isPersistent) {

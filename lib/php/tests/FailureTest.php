@@ -270,6 +270,7 @@ final class FailureTest extends TestCase
             [[], [], 'no address'],
             ['localhost', [], '"localhost" is neither'],
             ['tcp://localhost', [], 'neither'],
+            ['tcp://localhost:65537', [], 'neither'],
             [$ok, ['timeout' => 1], 'no option "timeout"; there are persistent, '],
             [$ok, ['timeout_ms' => 0], 'timeout_ms'],
             [$ok, ['timeout_ms' => 1.5], 'timeout_ms'],
@@ -277,6 +278,27 @@ final class FailureTest extends TestCase
             [$ok, ['retries' => '1'], 'retries'],
             [$ok, ['persistent' => 1], 'persistent'],
             [$ok, ['idempotent' => 'a.b'], 'idempotent'],
+            [$ok, ['idempotent' => ['a.b', 1]], 'idempotent'],
+        ];
+    }
+
+    /** @dataProvider wrongBatches */
+    public function testBatchesAreChecked($calls, string $said): void
+    {
+        $this->expectException(\InvalidArgumentException::class);
+        $this->expectExceptionMessage($said);
+        (new Client('unix:/nonexistent'))->batch($calls);
+    }
+
+    public function wrongBatches(): array
+    {
+        return [
+            ['a.b', 'rows of method and params'],
+            [['a.b', 'c.d'], "such as ['hello.greet', 'Ada']"],
+            [[[]], "such as ['hello.greet', 'Ada']"],
+            [[[1, 'a.b']], "such as ['hello.greet', 'Ada']"],
+            [static fn ($b) => ['x' => 'a.b'], '"x" is something else'],
+            [static fn ($b) => ['x' => $b->call('a.b') + 1], '"x" is something else'],
         ];
     }
 

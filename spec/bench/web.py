@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# nginx, php-fpm and a node together, all on the servers' cpu: what five calls over the unix socket, made with lib/php,
+# add to a page. page.php is asked with and without its calls, over connections that stay open; its answers all have
+# one length, so that `fae bench --raw` can make the load.
+import glob
+import os
+import shutil
+
+import procs
+from procs import Failed, Server, say
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIB = os.path.join(os.path.dirname(os.path.dirname(HERE)), "lib", "php")
+WEB_USER = "www-data"  # what Debian's php-fpm and nginx become when root starts them
+CHILDREN = 4
+STATUS = b"HTTP/1.1 200 OK\r\n"
+NODE_CONF = """\
+workers(1)
+run_dir "{path}/run"
+admin ""
+listen {{ "unix:{path}/fae.sock", mode = "0666" }}
+"""
+FPM_CONF = """\
+[global]
+error_log = /dev/stderr
+daemonize = no
+[page]
+{user}
+listen = {path}/fpm.sock
+listen.mode = 0666
+listen.backlog = 4096
+pm = static
+pm.max_children = {children}
+"""
+NGINX_CONF = """\
+daemon off;
+{user}
+worker_processes 1;
+pid {path}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {path}/body;
+    proxy_temp_path {path}/proxy;
+    fastcgi_temp_path {path}/fastcgi;
+    uwsgi_temp_path {path}/uwsgi;
+    scgi_temp_path {path}/scgi;
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = /page.php {{
+            fastcgi_pass unix:{path}/fpm.sock;
+            fastcgi_param SCRIPT_FILENAME {path}/page.php;
+            fastcgi_param REQUEST_METHOD $request_method;
+            fastcgi_param QUERY_STRING $query_string;
+            fastcgi_param FAE_ADDRESS unix:{path}/fae.sock;
+        }}
+    }}
+}}
+"""
+
+
+class Site:
+    """Three servers that are measured as one."""
+
+    def __init__(self, bench, programs):
+        self.name, self.path, self.servers = "page", bench.dir("page"), []
+        os.chmod(bench.tmp, 0o711)  # so that www-data may pass
+        os.chmod(self.path, 0o711)
+        shutil.copytree(LIB, os.path.join(self.path, "php"), dirs_exist_ok=True)
+        shutil.copy(os.path.join(HERE, "page.php"), self.path)
+        os.chmod(os.path.join(self.path, "page.php"), 0o644)
+        self.port = procs.free_port()
+        for start in (self.start_node, self.start_fpm, self.start_nginx):
+            self.servers.append(start(bench, programs))
+        self.addr = f"tcp://127.0.0.1:{self.port}"
+
+    def write(self, name, text, user):
+        path = os.path.join(self.path, name)
+        with open(path, "w") as f:
+            f.write(text.format(path=self.path, port=self.port, children=CHILDREN,
+                                user=user if os.geteuid() == 0 else ""))
+        return path
+
+    def start_node(self, bench, programs):
+        conf = self.write("fae.lua", NODE_CONF, "")
+        return Server("fae", [bench.fae, "serve", "-c", conf], [f"unix:{self.path}/fae.sock"], bench.server_cpu)
+
+    def start_fpm(self, bench, programs):
+        conf = self.write("fpm.conf", FPM_CONF, f"user = {WEB_USER}\ngroup = {WEB_USER}")
+        return Server("php-fpm", [programs["php-fpm"], "-F", "-y", conf], [f"unix:{self.path}/fpm.sock"],
+                      bench.server_cpu)
+
+    def start_nginx(self, bench, programs):
+        conf = self.write("nginx.conf", NGINX_CONF, f"user {WEB_USER};")
+        return Server("nginx", [programs["nginx"], "-p", self.path, "-c", conf, "-e", "stderr"],
+                      [f"tcp://127.0.0.1:{self.port}"], bench.server_cpu)
+
+    def sched(self):
+        return {pid: ns for server in self.servers for pid, ns in server.sched().items()}
+
+    def stop(self):
+        for server in reversed(self.servers):
+            server.stop()
+
+
+def start(bench, installed):
+    """installed(name) gives the path of a program, or raises."""
+    fpm = sorted(glob.glob("/usr/sbin/php-fpm[0-9]*"))
+    return Site(bench, {"php-fpm": fpm[-1] if fpm else installed("php-fpm"), "nginx": installed("nginx")})
+
+
+def request(query):
+    return f"GET /page.php?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def pages(bench, number, ask, raw, calls, load):
+    """(figures with the calls, figures without) of one round."""
+    site, got = bench.get("page"), {}
+    order = [calls, "calls=0"]
+    for query in reversed(order) if number % 2 else order:
+        answer = ask(site.addr, request(query))
+        if not answer.startswith(STATUS) or b"3 things" not in answer:
+            raise Failed(f"page.php?{query} answered {answer[:300]!r}")
+        args = raw(request(query), answer, compare=len(STATUS)) + list(load)
+        procs.measure(bench.fae, site, site.addr, args, 0.5, bench.client_cpu)
+        got[query] = procs.measure(bench.fae, site, site.addr, args, bench.args.seconds, bench.client_cpu)
+        say(f"    {query:15} {got[query]['calls_per_s']:8,.0f} pages/s {got[query]['us']:7.1f} us of cpu a page "
+            f"p50 {got[query]['p50_us']:6.0f} p99 {got[query]['p99_us']:6.0f} us  {got[query]['failed']} failed")
+    return got[calls], got["calls=0"]
+
+
+def page(value, ask, raw, calls, *load):
+    """A row: calls is the query that makes them; value, which figure of the page over that of the page without."""
+    def one_round(bench, number):
+        made, without = pages(bench, number, ask, raw, calls, load)
+        return {"value": made[value] / without[value], "us": made["us"], "base_us": without["us"],
+                "calls_per_s": made["calls_per_s"], "base_calls_per_s": without["calls_per_s"],
+                "p50_us": made["p50_us"], "base_p50_us": without["p50_us"],
+                "p99_us": made["p99_us"], "base_p99_us": without["p99_us"],
+                "failed": made["failed"] + without["failed"] + made["lost"] + without["lost"]}
+    return one_round
