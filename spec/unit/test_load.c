@@ -108,16 +108,21 @@ static int serve(void *arg)
     }
 }
 
-static void start(struct server *srv, enum fault fault)
+static void start_listening(struct server *srv, int backlog)
 {
     struct sockaddr_un sa = { .sun_family = AF_UNIX };
 
-    srv->fault = fault;
     snprintf(sa.sun_path, sizeof sa.sun_path, "%s/s", unit_dir(srv->dir, sizeof srv->dir));
     snprintf(srv->addr, sizeof srv->addr, "unix:%s", sa.sun_path);
     srv->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(srv->listener, (struct sockaddr *)&sa, sizeof sa), 0);
-    assert_int_equal(listen(srv->listener, 100), 0);
+    assert_int_equal(listen(srv->listener, backlog), 0);
+}
+
+static void start(struct server *srv, enum fault fault)
+{
+    srv->fault = fault;
+    start_listening(srv, 100);
     srv->pid = unit_fork(serve, srv);
 }
 
@@ -151,6 +156,15 @@ static void load(struct server *srv, struct fae_load_opts opts, struct fae_load_
     assert_int_equal(mix.methods[0].bytes_max, REQUEST_BYTES);
     load_mix(srv, opts, &mix, result);
     fae_bench_mix_fini(&mix);
+}
+
+/* How many errors of that kind. */
+static uint64_t n_of(const struct fae_load_result *r, const char *code)
+{
+    for (unsigned i = 0; i < r->tally.n_rows; i++)
+        if (strcmp(r->tally.rows[i].code, code) == 0)
+            return r->tally.rows[i].n;
+    return 0;
 }
 
 /* How many calls took longer than that. */
@@ -508,12 +522,33 @@ static void test_server_dies(void **state)
         assert_int_equal(n_errors(r), r->n_sent);
         assert_int_equal(r->n_lost, 2);
         assert_true(r->n_refused > 2);
+        assert_int_equal(n_of(r, "ECONNREFUSED"), connect_per_call ? r->n_refused : 0); /* else no call was begun */
         assert_true(r->n_sent >= 2);
         assert_int_equal(unit_wait(srv.pid), -SIGKILL);
         wait(NULL);
         unit_dir_remove(srv.dir);
         free(r);
     }
+}
+
+/* Nobody accepts: one connection waits in the queue, for the others it is full. That is told by its own name. */
+static void test_full_queue(void **state)
+{
+    struct fae_load_opts opts = { .conns = 4, .depth = 1, .connect_per_call = true, .duration_ms = 50 };
+    struct fae_load_result *r = calloc(1, sizeof *r);
+    struct server srv;
+
+    (void)state;
+    start_listening(&srv, 1);
+    load(&srv, opts, r); /* which first looks whether anyone is there, and so leaves room for one */
+    assert_int_equal(r->tally.n_ok, 0);
+    assert_int_equal(n_of(r, "TIMEOUT"), 1);
+    assert_true(r->n_refused >= 3);
+    assert_int_equal(n_of(r, "EAGAIN"), r->n_refused);
+    assert_int_equal(n_errors(r), r->n_sent);
+    close(srv.listener);
+    unit_dir_remove(srv.dir);
+    free(r);
 }
 
 static void test_nobody_there(void **state)
@@ -545,7 +580,7 @@ int main(void)
         cmocka_unit_test(test_late),          cmocka_unit_test(test_mix),
         cmocka_unit_test(test_progress),      cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_silent_server), cmocka_unit_test(test_server_dies),
-        cmocka_unit_test(test_nobody_there),
+        cmocka_unit_test(test_full_queue),    cmocka_unit_test(test_nobody_there),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -3,53 +3,15 @@
  * The examples of lib/README.md, sent to a server with the bundled servants: what the page says is what a client sees.
  * Each ```wire block is one session; "> json" is sent, "< json" must come, their bytes follow; "< closed" ends it.
  */
-#include "unit.h"
+#include "unit_server.h"
 
-#include <poll.h>
-#include <sys/socket.h>
-
-#include "base/clock.h"
-#include "base/shm.h"
-#include "rpc/server_impl.h"
-#include "rpc/turn.h"
 #include "vm/vm.h"
 
-static const unsigned n_workers = 1;
-static const struct fae_shm_region regions[] = {
-    { "slots", fae_slots_size, fae_slots_init },
-    { "stats", fae_stats_size, fae_stats_init },
-    { "turns", fae_turns_size, fae_turns_init },
-};
-
-static struct fae_shm shm;
-static struct fae_config config;
-static struct fae_loop loop;
-static struct fae_timer kick;
 static struct fae_vm *vm;
-static struct fae_server *server;
 
-static void on_kick(void *arg)
+static void tick(void)
 {
-    (void)arg;
-}
-
-static bool after_turn(void *arg)
-{
-    bool more = fae_server_turn(server);
-
-    (void)arg;
     fae_vm_tick(vm);
-    if (!more)
-        fae_loop_stop(&loop);
-    return more;
-}
-
-static void turn(void)
-{
-    for (int i = 0; i < 3; i++) {
-        fae_timer_start(&kick, 0);
-        fae_loop_run(&loop);
-    }
 }
 
 static int set_up(void **state)
@@ -59,13 +21,10 @@ static int set_up(void **state)
     enum fae_err err;
 
     (void)state;
-    fae_config_init(&config);
-    if (fae_shm_map(&shm, regions, UNIT_N(regions), &n_workers) || fae_loop_init(&loop))
+    if (!start_ground())
         return -1;
-    fae_timer_init(&kick, &loop, on_kick, NULL);
-    loop.after_turn = after_turn;
-    vm = fae_vm_new(&(struct fae_vm_opts){
-        .config = &config, .loop = &loop, .slots = fae_shm_get(&shm, "slots"), .stats = fae_shm_get(&shm, "stats") });
+    each_turn = tick;
+    vm = fae_vm_new(&(struct fae_vm_opts){ .config = &config, .loop = &loop, .slots = slots, .stats = stats });
     fae_bundle_begin(&bytes);
     err = fae_bundle_open(&bundle, bytes.data, bytes.len);
     if (!err)
@@ -74,27 +33,17 @@ static int set_up(void **state)
         print_message("%s", fae_buf_text(&why));
     else
         fae_vm_switch(vm);
-    server = fae_server_new(&(struct fae_server_opts){ .config = &config,
-                                                       .loop = &loop,
-                                                       .slots = fae_shm_get(&shm, "slots"),
-                                                       .stats = fae_shm_get(&shm, "stats"),
-                                                       .turns = fae_shm_get(&shm, "turns"),
-                                                       .ops = &fae_vm_service,
-                                                       .service = vm });
     fae_buf_fini(&bytes);
     fae_buf_fini(&why);
-    return err ? -1 : 0;
+    return start_server(&fae_vm_service, vm) && !err ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    fae_server_free(&server);
+    stop_server();
     fae_vm_free(&vm);
-    fae_timer_stop(&kick);
-    fae_loop_fini(&loop);
-    fae_shm_unmap(&shm);
-    fae_config_fini(&config);
+    stop_ground();
     return 0;
 }
 
@@ -146,12 +95,11 @@ static void must_come(int client, const struct fae_buf *want, const char *what)
 /* Runs one block; how many lines of bytes it had. */
 static int run_block(char *line)
 {
-    int pair[2], n_lines = 0;
+    int client, n_lines = 0;
     uint8_t more;
     bool closed = false;
 
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    assert_non_null(fae_session_open(server, pair[0], false));
+    open_session(&client, false);
     while (strncmp(line, "```", 3) != 0) {
         struct fae_buf bytes = { 0 };
         char *what = line;
@@ -165,15 +113,15 @@ static int run_block(char *line)
             line += strcspn(line, "\n") + 1;
         take_hex(&line, &bytes);
         if (sent)
-            assert_int_equal(send(pair[1], bytes.data, bytes.len, MSG_NOSIGNAL), bytes.len);
+            assert_int_equal(send(client, bytes.data, bytes.len, MSG_NOSIGNAL), bytes.len);
         else if (!closed)
-            must_come(pair[1], &bytes, what);
+            must_come(client, &bytes, what);
         fae_buf_fini(&bytes);
         n_lines++;
     }
     turn();
-    assert_int_equal(recv(pair[1], &more, 1, MSG_DONTWAIT), closed ? 0 : -1); /* and nothing besides */
-    close(pair[1]);
+    assert_int_equal(recv(client, &more, 1, MSG_DONTWAIT), closed ? 0 : -1); /* and nothing besides */
+    close(client);
     turn();
     return n_lines;
 }

@@ -25,9 +25,10 @@
 
 #include <cmocka.h>
 
+#define UNIT_FN __attribute__((unused)) static /* of a header: nobody has to call it */
 #define UNIT_N(array) (sizeof(array) / sizeof *(array))
 
-__attribute__((unused)) static void unit_sleep_ms(unsigned ms)
+UNIT_FN void unit_sleep_ms(unsigned ms)
 {
     struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
 
@@ -36,7 +37,7 @@ __attribute__((unused)) static void unit_sleep_ms(unsigned ms)
 }
 
 /* Runs fn(arg) in a child, which exits with what it returns. */
-__attribute__((unused)) static pid_t unit_fork(int (*fn)(void *arg), void *arg)
+UNIT_FN pid_t unit_fork(int (*fn)(void *arg), void *arg)
 {
     pid_t pid = fork();
 
@@ -49,7 +50,7 @@ __attribute__((unused)) static pid_t unit_fork(int (*fn)(void *arg), void *arg)
 }
 
 /* The child's exit code, or minus the signal that ended it. */
-__attribute__((unused)) static int unit_wait(pid_t pid)
+UNIT_FN int unit_wait(pid_t pid)
 {
     int status;
 
@@ -59,7 +60,7 @@ __attribute__((unused)) static int unit_wait(pid_t pid)
 }
 
 /* Does fn(arg) end its process by abort()? Its words are not shown. */
-__attribute__((unused)) static bool unit_aborts(void (*fn)(void *arg), void *arg)
+UNIT_FN bool unit_aborts(void (*fn)(void *arg), void *arg)
 {
     pid_t pid = fork();
 
@@ -72,7 +73,7 @@ __attribute__((unused)) static bool unit_aborts(void (*fn)(void *arg), void *arg
     return unit_wait(pid) == -SIGABRT;
 }
 
-__attribute__((unused)) static uint64_t unit_random(uint64_t *state)
+UNIT_FN uint64_t unit_random(uint64_t *state)
 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -81,7 +82,7 @@ __attribute__((unused)) static uint64_t unit_random(uint64_t *state)
 }
 
 /* A new empty folder's path. */
-__attribute__((unused)) static char *unit_dir(char *path, size_t size)
+UNIT_FN char *unit_dir(char *path, size_t size)
 {
     const char *base = getenv("TMPDIR");
 
@@ -91,7 +92,7 @@ __attribute__((unused)) static char *unit_dir(char *path, size_t size)
 }
 
 /* Removes a folder of files. */
-__attribute__((unused)) static void unit_dir_remove(const char *path)
+UNIT_FN void unit_dir_remove(const char *path)
 {
     DIR *dir = opendir(path);
     struct dirent *e;
@@ -104,7 +105,7 @@ __attribute__((unused)) static void unit_dir_remove(const char *path)
     assert_int_equal(rmdir(path), 0);
 }
 
-__attribute__((unused)) static unsigned unit_count_fds(void)
+UNIT_FN unsigned unit_count_fds(void)
 {
     DIR *dir = opendir("/proc/self/fd");
     unsigned n = 0;
