@@ -7,6 +7,9 @@
 -- worker processes; 0 means one per core (0 to 64)
 workers(0)
 
+-- keep each worker on a core of its own
+pin_cpus(false)
+
 -- folder of sockets and the pid file; made when missing
 run_dir "run"
 
@@ -19,8 +22,23 @@ lua_dir ""
 -- account to change to once the sockets are bound; "" means stay
 user ""
 
--- address of the admin HTTP server, on loopback only; "" means none
+-- deny workers and ops the system calls they have no use for, such as execve
+seccomp(true)
+
+-- let a crash leave a core file, which holds what clients sent
+core_dumps(false)
+
+-- address of the admin HTTP server; other than loopback only with a token and a certificate; "" means none
 admin "127.0.0.1:9101"
+
+-- SHA-256, in hex, of the token that changing verbs of the admin server need; "" means that they are off
+admin_token ""
+
+-- PEM file with the admin server's certificate chain; "" means no TLS
+admin_cert ""
+
+-- PEM file with its private key
+admin_key ""
 
 -- how a log line is written (logfmt, json)
 log_format "logfmt"
@@ -31,20 +49,80 @@ log_level "info"
 -- file that log lines are appended to; "" means stderr
 log_file ""
 
+-- milliseconds from which a call is in the slow log; 0 means none is (0 to 600000)
+slow_ms(500)
+
+-- calls the slow log keeps, newest first (16 to 65536)
+slowlog_size(1024)
+
+-- bytes of a call's arguments that the slow log shows; 0 means none (0 to 1KiB)
+slowlog_args "256"
+
+-- one call in so many is put into the slow log however quick it was; 0 means none (0 to 1000000000)
+sample_one_in(0)
+
+-- keys of maps whose values are never logged
+secrets "password passwd pass pwd secret token key auth authorization cookie"
+
+-- series that fae.metrics may make; what is beyond is counted and left out (16 to 100000)
+metrics_series_max(10000)
+
 -- connections a listening socket queues before it is served (1 to 65535)
 backlog(4096)
 
 -- client connections of the node; one more is answered BUSY and closed (1 to 1000000)
 sessions_max(10000)
 
+-- client connections of one address; one more is answered HOST_BUSY and closed; 0 means no limit (0 to 1000000)
+host_sessions_max(1000)
+
+-- networks to whose addresses no host_* limit applies; unix sockets never have one
+host_exempt "127.0.0.0/8 ::1"
+
+-- calls in flight on the node; one more is answered OVERLOAD (1 to 1000000000)
+calls_max(10000)
+
+-- calls a second on the node; one more is answered RATE_LIMITED; 0 means no limit (0 to 1000000000)
+calls_rate(0)
+
+-- calls that may come at once under calls_rate; 0 means one second's worth (0 to 1000000000)
+calls_burst(0)
+
+-- calls in flight of one address; one more is answered HOST_OVERLOAD; 0 means no limit (0 to 1000000000)
+host_calls_max(0)
+
+-- calls a second of one address; one more is answered HOST_RATE_LIMITED; 0 means no limit (0 to 1000000000)
+host_rate(0)
+
+-- calls that may come at once under host_rate; 0 means one second's worth (0 to 1000000000)
+host_burst(0)
+
+-- milliseconds that calls may wait to be run; when they wait longer all the time, those that would are answered CONGESTED at once; 0 means they wait (0 to 50)
+overload_delay_ms(20)
+
 -- bytes of one request or one answer (1KiB to 64MiB)
 message_max "4MiB"
+
+-- bytes of memory that answers take which clients have not read, on the node; beyond it those who owe most are cut (1MiB to 64GiB)
+out_max "256MiB"
 
 -- milliseconds a call may take where its method names no timeout (1 to 600000)
 call_timeout_ms(5000)
 
--- milliseconds a message may take to arrive whole (100 to 600000)
+-- milliseconds a new connection may send nothing (for tls: until its handshake is done); 0 means no limit (0 to 3600000)
+first_byte_timeout_ms(10000)
+
+-- milliseconds a message may take to arrive whole, unless it comes faster than partial_rate_min (100 to 600000)
 partial_timeout_ms(10000)
+
+-- bytes a second at which a message may take longer; 0 means that none may (0 to 64MiB)
+partial_rate_min "1KiB"
+
+-- milliseconds a tcp or tls connection may be silent without a call in flight; 0 means no limit (0 to 86400000)
+idle_timeout_ms(300000)
+
+-- milliseconds the same for a connection on a unix socket; 0 means no limit (0 to 86400000)
+idle_timeout_unix_ms(3600000)
 
 -- milliseconds a client may leave its answers unread without any progress (100 to 600000)
 out_stall_ms(10000)
@@ -64,13 +142,34 @@ watchdog_warn_ms(2000)
 -- milliseconds of silence after which a worker is killed and replaced (200 to 600000)
 watchdog_kill_ms(5000)
 
--- bytes the Lua code of one worker may hold (16MiB to 64GiB)
+-- bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced (16MiB to 64GiB)
 lua_memory_max "512MiB"
 
--- Where calls are served; once for each address, 16 at most. Other keys and their defaults stand in a table:
+-- where calls are served (at most 16)
 -- listen { "unix:fae.sock", mode = "0660", group = "", half_close = false }
 listen "tcp://127.0.0.1:9001"
 listen "unix:fae.sock"
 
--- Settings of a servant, which reads them as fae.config "shop":
+-- limits of a method, or of a servant as a whole (at most 256)
+-- limit "shop.*" { calls = 100, rate = 5000, burst = 500, slow_ms = 200 }
+
+-- what somebody may call; as soon as there is one, what no role allows is answered FORBIDDEN (at most 31)
+-- role "web" { allow = { "shop.*", "lc.get" }, deny = "shop.refund" }
+
+-- who may show a token, and which roles it brings (at most 256)
+-- token "cron" { sha256 = os.getenv "CRON_SHA256", roles = "web" }
+
+-- roles of clients on unix sockets (at most 64)
+-- account "www-data" { roles = "web" }
+
+-- roles of clients with a certificate (at most 64)
+-- certificate "shop.example" { roles = "web" }
+
+-- what a servant may use beyond the fence (at most 64)
+-- fence "thumbs" { allow = "io.popen" }
+
+-- settings of a servant, which reads them as fae.config "shop"
 -- servant "shop" { cache_ttl = 60, names = { "a", "b" } }
+
+-- a plugin with its settings; they run in the order of this file
+-- plugin "access_log" { file = "access.log" }

@@ -75,6 +75,10 @@ static void check_errors(const char *text, const char *want)
 
 /* ---- wrong files ---- */
 
+#define HASH "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"
+#define WORD "must be a word of letters, digits, \"_\" and \"-\""
+#define METHODS "must be a method such as \"shop.buy\", or \"shop.*\" for all of a servant"
+
 static const struct {
     const char *text, *errors;
 } wrong[] = {
@@ -107,9 +111,23 @@ static const struct {
     { "workers(2)\nworkers(3)", "c.lua:2: workers was already set on line 1\n" },
     { "workers(900)\n\nworkers(3)",
       "c.lua:1: workers must be 0 to 64, not 900\nc.lua:3: workers was already set on line 1\n" },
-    { "admin \"0.0.0.0:9101\"",
-      "c.lua:1: admin must be a loopback address such as 127.0.0.1:9101, not 0.0.0.0:9101\n" },
-    { "admin \"unix:a.sock\"", "c.lua:1: admin must be a loopback address such as 127.0.0.1:9101, not unix:a.sock\n" },
+    { "admin \"0.0.0.0:9101\"", "c.lua:1: admin: 0.0.0.0:9101 is not a loopback address, which needs admin_token, "
+                                "admin_cert and admin_key\n" },
+    { "admin_token '" HASH "'\nadmin \"10.0.0.1:9101\" admin_cert 'c'",
+      "c.lua:2: admin: 10.0.0.1:9101 is not a loopback address, which needs admin_token, admin_cert and admin_key\n"
+      "c.lua:2: admin_cert needs admin_key\n" },
+    { "\nadmin_key 'k'", "c.lua:2: admin_key needs admin_cert\n" },
+    { "admin_token 'secret'", "c.lua:1: admin_token must be a SHA-256 of 64 hex digits\n" },
+    { "host_exempt '10.0.0.0/8 10.0.0.300'", "c.lua:1: host_exempt: \"10.0.0.300\" is not an IP address\n" },
+    { "secrets { 'a', b = 1 }",
+      "c.lua:1: secrets must be words in quotes, or a list of them such as { \"a\", \"b\" }, without names or gaps\n" },
+    { "secrets { 'a', 5 }",
+      "c.lua:1: secrets must be words in quotes, or a list of them such as { \"a\", \"b\" }, not 5\n" },
+    { "secrets { 'a', 'b\\0' }", "c.lua:1: secrets must not hold a zero byte\n" },
+    { "secrets(1)", "c.lua:1: secrets must be words in quotes, or a list of them such as { \"a\", \"b\" }, not 1\n" },
+    { "secrets(string.rep('abc ', 300))", "c.lua:1: secrets is too long: its words may have 1023 bytes in all\n" },
+    { "secrets { zzzzz }", "c.lua:1: unknown option \"zzzzz\"\n" },
+    { "admin \"unix:a.sock\"", "c.lua:1: admin must be an address such as 127.0.0.1:9101, not unix:a.sock\n" },
     { "admin \"127.0.0.1\"", "c.lua:1: admin: \"127.0.0.1\" has no port, as in tcp://127.0.0.1:9001\n" },
     { "watchdog_warn_ms(6000)", "c.lua:1: watchdog_warn_ms must be less than watchdog_kill_ms (5000), not 6000\n" },
     { "\nwatchdog_kill_ms(2000)", "c.lua:2: watchdog_warn_ms must be less than watchdog_kill_ms (2000), not 2000\n" },
@@ -144,7 +162,7 @@ static const struct {
     { "listen \"example.org:80\"",
       "c.lua:1: listen: \"example.org\" is not an IP address (names are not looked up)\n" },
     { "listen \"http://127.0.0.1:1\"",
-      "c.lua:1: listen: \"http://127.0.0.1:1\": an address starts with tcp:// or unix:\n" },
+      "c.lua:1: listen: \"http://127.0.0.1:1\": an address starts with tcp://, tls:// or unix:\n" },
     { "listen { \"unix:a\", mod = \"0600\" }", "c.lua:1: listen: unknown option \"mod\": did you mean \"mode\"?\n" },
     { "listen {\n  \"unix:a\",\n  -- mod = 1\n  x = \"mod = 1\",\n  mod = \"0600\",\n}",
       "c.lua:4: listen: unknown option \"x\"\nc.lua:5: listen: unknown option \"mod\": did you mean \"mode\"?\n" },
@@ -161,7 +179,68 @@ static const struct {
     { "listen { \"unix:a\", [true] = 1 }", "c.lua:1: listen: a key is no name\n" },
     { "listen \"unix:a\"\nlisten \"tcp://localhost:7\"\nlisten { \"127.0.0.1:7\" }\nlisten \"unix:a\"",
       "c.lua:3: listen: tcp://127.0.0.1:7 is already on line 2\nc.lua:4: listen: unix:a is already on line 1\n" },
-    { "for i = 1, 18 do listen(\"127.0.0.1:\" .. i) end", "c.lua:1: listen: at most 16 addresses\n" },
+    { "for i = 1, 18 do listen(\"127.0.0.1:\" .. i) end", "c.lua:1: listen: at most 16\n" },
+    { "listen 'tls://*:1'", "c.lua:1: listen: tls://*:1 needs cert and key\n" },
+    { "listen { 'tls://*:1',\n cert = 'c' }", "c.lua:2: listen: cert needs key\n" },
+    { "listen { 'tls://*:1', cert = 'c', key = 'k',\n client_cert_required = true }",
+      "c.lua:2: listen: client_cert_required needs client_ca\n" },
+    { "listen { 'tcp://*:1',\n cert = 'c',\n client_ca = 'a' }",
+      "c.lua:2: listen: cert is for tls:// addresses, tcp://*:1 is none\n"
+      "c.lua:3: listen: client_ca is for tls:// addresses, tcp://*:1 is none\n" },
+    { "listen { 'tls://*:1', cert = 'c', key = 'k',\n mode = '0600' }",
+      "c.lua:2: listen: mode is for unix sockets, tls://*:1 is none\n" },
+    { "listen 'tcp://*:1'\nlisten { 'tls://*:1', cert = 'c', key = 'k' }",
+      "c.lua:2: listen: tcp://0.0.0.0:1 is already on line 1\n" },
+    { "listen { 'unix:a', roles = 'web' }", "c.lua:1: listen: roles: there is no role \"web\"\n" },
+    /* sections */
+    { "limit(5, {})", "c.lua:1: limit takes a text in quotes and a table, as in limit \"shop.*\" { calls = 100, "
+                      "rate = 5000, burst = 500, slow_ms = 200 }, not 5\n" },
+    { "limit 'a.b'", "c.lua:1: limit \"a.b\" has no table: write limit \"a.b\" { ... }\n" },
+    { "limit 'a.b' 'c'", "c.lua:1: limit \"a.b\": takes a table, not \"c\"\n" },
+    { "limit('a.b', 1)", "c.lua:1: limit \"a.b\": takes a table, not 1\n" },
+    { "local f = limit 'a.b'\nf {}\nf {}", "c.lua:1: limit \"a.b\": takes one table\n" },
+    { "limit 'a.b' {}\n\nlimit 'a.b' {}", "c.lua:3: limit \"a.b\" was already set on line 1\n" },
+    { "limit 'a.b' {\n calls = -1,\n rates = 5 }",
+      "c.lua:2: limit \"a.b\": calls must be a whole number, not \"-1\"\n"
+      "c.lua:3: limit \"a.b\": unknown option \"rates\": did you mean \"rate\"?\n" },
+    { "limit 'a.b' { 'c' }", "c.lua:1: limit \"a.b\": names are needed here, as in limit \"shop.*\" { calls = 100, "
+                             "rate = 5000, burst = 500, slow_ms = 200 }\n" },
+    { "limit 'a.b' { methods = 'c.d' }", "c.lua:1: limit \"a.b\": unknown option \"methods\"\n" },
+    { "limit 'a-b' {}", "c.lua:1: limit: methods must be a method such as \"shop.buy\", or \"shop.*\" for all of a "
+                        "servant, not \"a-b\"\n" },
+    { "limit '*' {}\nlimit 'a.' {}\nlimit 'a.b*' {}\nlimit '.b' {}",
+      "c.lua:1: limit: methods " METHODS ", not \"*\"\n"
+      "c.lua:2: limit: methods " METHODS ", not \"a.\"\n"
+      "c.lua:3: limit: methods " METHODS ", not \"a.b*\"\n"
+      "c.lua:4: limit: methods " METHODS ", not \".b\"\n" },
+    { "limt 'a.b' {}", "c.lua:1: unknown option \"limt\": did you mean \"limit\"?\n" },
+    { "limit 'a.b' { rate = zzzzz }", "c.lua:1: unknown option \"zzzzz\"\n" },
+    { "for i = 1, 257 do limit('a.m' .. i, {}) end", "c.lua:1: limit: at most 256\n" },
+    { "role 'a b' {}", "c.lua:1: role: name " WORD ", not \"a b\"\n" },
+    { "role 'web' {\n allow = 'shop.*',\n deny = { 'a', 'shop/x' } }",
+      "c.lua:3: role \"web\": deny must be methods or globs such as \"shop.*\" or \"*\", not \"shop/x\"\n" },
+    { "role 'web' {}\ntoken 't' { sha256 = '" HASH "',\n roles = 'wbe' }",
+      "c.lua:3: token \"t\": roles: there is no role \"wbe\": did you mean \"web\"?\n" },
+    /* A role that was wrong is not called missing as well. */
+    { "role 'web' { allow = 1 }\naccount '33' { roles = 'web' }",
+      "c.lua:1: role \"web\": allow must be words in quotes, or a list of them such as { \"a\", \"b\" }, not 1\n" },
+    { "token 't' {}", "c.lua:1: token \"t\": sha256 is missing, as in token \"cron\" { sha256 = os.getenv "
+                      "\"CRON_SHA256\", roles = \"web\" }\n" },
+    { "token 't' { sha256 = '1234' }", "c.lua:1: token \"t\": sha256 must have at least 64 bytes, not 4\n" },
+    { "token 't' { sha256 = string.rep('x', 64) }",
+      "c.lua:1: token \"t\": sha256 must be a SHA-256 of 64 hex digits\n" },
+    { "\naccount 'nosuchaccount' {}",
+      "c.lua:2: account \"nosuchaccount\": there is no such account on this machine\n" },
+    { "account '99999999999' {}", "c.lua:1: account \"99999999999\": there is no such account on this machine\n" },
+    { "account 'a b' {}", "c.lua:1: account: name must be the name of an account, or its number, not \"a b\"\n" },
+    { "certificate 'shop' { roles = 'x' }", "c.lua:1: certificate \"shop\": roles: there is no role \"x\"\n" },
+    { "fence 'a' {\n allow = 'io.popn' }",
+      "c.lua:2: fence \"a\": allow must be of debug, ffi, io.popen, loadlib and os.execute, not \"io.popn\": did you "
+      "mean \"io.popen\"?\n" },
+    { "fence 'a.lua' {}", "c.lua:1: fence: name must be a name of letters, digits and \"_\", not \"a.lua\"\n" },
+    { "plugin 'a' { 1 }", "c.lua:1: plugin \"a\": names are needed here, as in { size = 10 }\n" },
+    { "plugin 'a' {}\nplugin 'a' {}", "c.lua:2: plugin \"a\" was already set on line 1\n" },
+    { "plugin 'a'", "c.lua:1: plugin \"a\" has no table: write plugin \"a\" { ... }\n" },
     /* servants */
     { "servant(5)", "c.lua:1: servant takes a servant's name in quotes, as in servant \"shop\" { ... }, not 5\n" },
     { "servant \"a-b\" { x = 1 }",
@@ -267,7 +346,7 @@ static void gives_what_was_right_when_asked(void **state)
     static const char text[] = "workers(3)\nrun_dir(7)\nlisten { \"unix:a\", mode = 1000 }\nlisten \"unix:b\"\n"
                                "servants_dir \"mine\"\nservant \"x\" { f = pairs }\nservant \"y\" { a = 1 }";
     struct fae_buf rows = { 0 }, errors = { 0 };
-    struct fae_config config;
+    static struct fae_config config;
     char why[256];
 
     (void)state;
@@ -290,7 +369,7 @@ static void gives_what_was_right_when_asked(void **state)
 
 static void an_empty_file_is_all_defaults(void **state)
 {
-    struct fae_config config, defaults;
+    static struct fae_config config, defaults;
 
     (void)state;
     fae_config_init(&defaults);
@@ -302,7 +381,7 @@ static void an_empty_file_is_all_defaults(void **state)
 
 static void reads_every_kind_of_value(void **state)
 {
-    struct fae_config config;
+    static struct fae_config config;
 
     (void)state;
     apply("#!/usr/bin/env fae\nworkers(4)\nrun_dir [[here]]\nadmin ''\nlog_format 'json'\nlog_level('error')\n"
@@ -327,7 +406,7 @@ static void reads_every_kind_of_value(void **state)
 
 static void reads_listeners(void **state)
 {
-    struct fae_config config;
+    static struct fae_config config;
 
     (void)state;
     apply("listen 'tcp://127.0.0.1:0'\nlisten 'tcp://127.0.0.1:0'\n"
@@ -348,9 +427,66 @@ static void reads_listeners(void **state)
     fae_config_fini(&config);
 }
 
+static void reads_sections(void **state)
+{
+    static struct fae_config config;
+
+    (void)state;
+    apply(
+        "role 'web' { allow = { 'shop.*', '  lc.get' }, deny = 'shop.refund  shop.x' }\nrole('peers', { peer = true })\n"
+        "limit 'shop.*' { calls = 5, rate = 100, burst = 10, slow_ms = 20 }\nlimit 'lc_get' {}\n"
+        "token 'cron-1' { sha256 = '" HASH "', roles = { 'web', 'peers' } }\naccount 'root' { roles = 'web' }\n"
+        "account '33' {}\ncertificate 'CN with blanks' { roles = 'web' }\nfence 'thumbs' { allow = 'ffi os.execute' }\n"
+        "listen { 'tls://*:9002', cert = 'c.pem', key = 'k.pem', client_ca = 'ca.pem', roles = 'web' }\n"
+        "local later = limit 'a.b'\nlimit 'c.d' { rate = 2 }\nlater { rate = 1 }\nsecrets {} host_exempt { '10.0.0.0/8' }",
+        &config);
+    assert_int_equal(config.n_role, 2);
+    assert_string_equal(config.role[0].allow, "shop.* lc.get");
+    assert_string_equal(config.role[0].deny, "shop.refund shop.x");
+    assert_false(config.role[0].peer);
+    assert_string_equal(config.role[1].name, "peers");
+    assert_true(config.role[1].peer);
+    assert_int_equal(config.n_limit, 4);
+    assert_string_equal(config.limit[0].methods, "shop.*");
+    assert_int_equal(config.limit[0].calls, 5);
+    assert_int_equal(config.limit[0].rate, 100);
+    assert_int_equal(config.limit[0].burst, 10);
+    assert_int_equal(config.limit[0].slow_ms, 20);
+    assert_int_equal(config.limit[1].calls, 0);
+    assert_string_equal(config.limit[2].methods, "c.d");
+    assert_string_equal(config.limit[3].methods, "a.b");
+    assert_int_equal(config.n_token, 1);
+    assert_string_equal(config.token[0].sha256, HASH);
+    assert_string_equal(config.token[0].roles, "web peers");
+    assert_int_equal(config.n_account, 2);
+    assert_string_equal(config.account[1].name, "33");
+    assert_string_equal(config.certificate[0].name, "CN with blanks");
+    assert_string_equal(config.fence[0].allow, "ffi os.execute");
+    assert_string_equal(config.listen[0].addr, "tls://*:9002");
+    assert_string_equal(config.listen[0].client_ca, "ca.pem");
+    assert_string_equal(config.listen[0].roles, "web");
+    assert_string_equal(config.secrets, "");
+    assert_string_equal(config.host_exempt, "10.0.0.0/8");
+    fae_config_fini(&config);
+    apply("admin '10.0.0.1:9101' admin_token '" HASH "' admin_cert 'c' admin_key 'k'", &config);
+    assert_string_equal(config.admin_token, HASH);
+    fae_config_fini(&config);
+}
+
+static void plugins_keep_the_order_of_the_file(void **state)
+{
+    static struct fae_config config;
+
+    (void)state;
+    apply("plugin 'z' { b = 1, a = 'x' }\nservant 'z' {}\nplugin 'a' {}", &config);
+    assert_string_equal(config.plugins_json, "{\"z\":{\"a\":\"x\",\"b\":1},\"a\":{}}");
+    assert_string_equal(config.servants_json, "{\"z\":{}}");
+    fae_config_fini(&config);
+}
+
 static void reads_servants_in_a_fixed_order(void **state)
 {
-    struct fae_config config;
+    static struct fae_config config;
 
     (void)state;
     apply("servant 'shop' { ttl = 60, names = { 'a', 'b' }, z = {}, b = { y = 0.1, x = -3, [ [[k\"]] ] = false } }\n"
@@ -370,7 +506,7 @@ static void computes_the_same_every_time(void **state)
         "for k, v in pairs(t) do keys[#keys + 1] = tostring(k) t[k] = nil end\n"
         "servant 'a' { keys = table.concat(keys, ','), n = math.random(1000000), v = tostring({}), f = tostring(pairs),"
         " home = os.getenv 'FAE_TEST_CONF', none = tostring(os.getenv 'FAE_TEST_NONE'), i = tonumber '12', t = t }";
-    struct fae_config a, b;
+    static struct fae_config a, b;
 
     (void)state;
     setenv("FAE_TEST_CONF", "value", 1);
@@ -387,7 +523,7 @@ static void computes_the_same_every_time(void **state)
 
 static void leaves_nothing_open(void **state)
 {
-    struct fae_config config;
+    static struct fae_config config;
     unsigned before = unit_count_fds();
 
     (void)state;
@@ -425,7 +561,7 @@ static void generated_files_are_up_to_date(void **state)
 static void the_sample_is_the_defaults(void **state)
 {
     struct fae_buf text = { 0 };
-    struct fae_config config, defaults;
+    static struct fae_config config, defaults;
 
     (void)state;
     fae_config_doc_defaults(&text);
@@ -455,8 +591,44 @@ static void generated_texts_name_every_option(void **state)
         assert_non_null(strstr(fae_buf_text(&lua), row));
         assert_non_null(strstr(fae_buf_text(&lua), fae_config_opts[i].help));
     }
+    for (unsigned i = 0; i < fae_config_n_sections; i++) {
+        const struct fae_config_section *section = &fae_config_sections[i];
+
+        snprintf(row, sizeof row, "\n## %s\n", section->name);
+        assert_non_null(strstr(fae_buf_text(&page), row));
+        assert_non_null(strstr(fae_buf_text(&lua), section->example));
+        for (unsigned o = 0; o < *section->n_opts; o++)
+            assert_non_null(strstr(fae_buf_text(&page), section->opts[o].help));
+    }
+    assert_non_null(strstr(fae_buf_text(&page), "| 0 to 64 | start | worker processes"));
+    assert_non_null(strstr(fae_buf_text(&page), "| debug, info, warn, error | reload | lines below"));
     fae_buf_fini(&lua);
     fae_buf_fini(&page);
+}
+
+/* Every example of the sample at once. */
+static void examples_are_right(void **state)
+{
+    struct fae_buf lua = { 0 }, text = { 0 };
+    unsigned n_sections = 0;
+    static struct fae_config config;
+    const char *p;
+
+    (void)state;
+    fae_config_doc_defaults(&lua);
+    for (p = strstr(fae_buf_text(&lua), "\n-- where calls are served"); p; p = strchr(p + 1, '\n'))
+        if (strncmp(p, "\n-- ", 4) == 0 && strstr(p, " {") && strcspn(p + 4, "{") < strcspn(p + 4, "\n"))
+            fae_buf_printf(&text, "%.*s\n", (int)strcspn(p + 4, "\n"), p + 4);
+    setenv("CRON_SHA256", HASH, 1);
+    apply(fae_buf_text(&text), &config);
+    for (unsigned i = 0; i < fae_config_n_sections; i++)
+        n_sections += *fae_config_count(&fae_config_sections[i], &config) == 1;
+    assert_int_equal(n_sections, fae_config_n_sections);
+    assert_non_null(config.servants_json);
+    assert_non_null(config.plugins_json);
+    fae_config_fini(&config);
+    fae_buf_fini(&lua);
+    fae_buf_fini(&text);
 }
 
 int main(void)
@@ -471,12 +643,15 @@ int main(void)
         cmocka_unit_test(an_empty_file_is_all_defaults),
         cmocka_unit_test(reads_every_kind_of_value),
         cmocka_unit_test(reads_listeners),
+        cmocka_unit_test(reads_sections),
+        cmocka_unit_test(plugins_keep_the_order_of_the_file),
         cmocka_unit_test(reads_servants_in_a_fixed_order),
         cmocka_unit_test(computes_the_same_every_time),
         cmocka_unit_test(leaves_nothing_open),
         cmocka_unit_test(generated_files_are_up_to_date),
         cmocka_unit_test(the_sample_is_the_defaults),
         cmocka_unit_test(generated_texts_name_every_option),
+        cmocka_unit_test(examples_are_right),
     };
 
     return cmocka_run_group_tests(tests, enter_dir, leave_dir);

@@ -5,11 +5,14 @@
 #include "unit.h"
 
 #include "base/config.h"
+#include "base/config_check.h"
+#include "base/config_report.h"
+#include "base/config_rows.h"
 #include "base/log.h"
 
 static void defaults_are_what_the_reference_says(void **state)
 {
-    struct fae_config c;
+    static struct fae_config c;
 
     (void)state;
     memset(&c, 0xff, sizeof c);
@@ -62,7 +65,7 @@ static void a_listener_has_defaults_but_no_address(void **state)
 
 static void row_is_sound(const struct fae_opt *opt, const struct fae_opt *first)
 {
-    assert_int_equal(strspn(opt->name, "abcdefghijklmnopqrstuvwxyz_"), strlen(opt->name));
+    assert_int_equal(strspn(opt->name, "abcdefghijklmnopqrstuvwxyz0123456789_"), strlen(opt->name));
     assert_true(strlen(opt->help) > 10);
     assert_null(strchr(opt->help, '\n'));
     assert_true(opt->max == 0 || opt->min <= opt->max);
@@ -77,25 +80,47 @@ static void row_is_sound(const struct fae_opt *opt, const struct fae_opt *first)
         assert_string_not_equal(first->name, opt->name);
 }
 
+static size_t width(const struct fae_opt *opt)
+{
+    switch (opt->type) {
+    case FAE_OPT_BOOL: return sizeof(bool);
+    case FAE_OPT_STRING: return FAE_OPT_TEXT;
+    case FAE_OPT_LIST: return FAE_OPT_LIST_TEXT;
+    case FAE_OPT_UINT:
+    case FAE_OPT_MS:
+    case FAE_OPT_BYTES:
+    case FAE_OPT_ENUM: return sizeof(uint64_t);
+    }
+    return 0;
+}
+
 static void rows_are_sound(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < fae_config_n_opts; i++)
         row_is_sound(&fae_config_opts[i], fae_config_opts);
-    for (unsigned i = 0; i < fae_config_n_listen_opts; i++)
-        row_is_sound(&fae_config_listen_opts[i], fae_config_listen_opts);
-}
+    for (unsigned i = 0; i < fae_config_n_sections; i++) {
+        const struct fae_config_section *section = &fae_config_sections[i];
 
-static size_t width(const struct fae_opt *opt)
-{
-    return opt->type == FAE_OPT_STRING ? FAE_OPT_TEXT : opt->type == FAE_OPT_BOOL ? sizeof(bool) : sizeof(uint64_t);
+        for (unsigned o = 0; o < *section->n_opts; o++) {
+            row_is_sound(&section->opts[o], section->opts);
+            assert_int_equal(section->opts[o].at_start, section->opts->at_start); /* all of it or nothing */
+            assert_true(section->opts[o].offset + width(&section->opts[o]) <= section->size);
+        }
+        assert_int_equal(section->opts->type, FAE_OPT_STRING);
+        assert_true(section->max <= FAE_CONFIG_ENTRIES_MAX);
+        assert_true(section->help[0] >= 'a' && section->help[0] <= 'z');
+        assert_true(strncmp(section->example, section->name, strlen(section->name)) == 0);
+        assert_ptr_equal(fae_config_section(section->name), section);
+    }
+    assert_null(fae_config_section("lisen"));
 }
 
 /* Every field has one row: together they cover the struct up to the listeners, but for what aligns a field. */
 static void rows_cover_the_struct(void **state)
 {
     static uint8_t covered[sizeof(struct fae_config)];
-    size_t bare = 0, in_row = 0;
+    size_t bare = 0, in_row = 0, n_bools = 0;
 
     (void)state;
     memset(covered, 0, sizeof covered);
@@ -107,7 +132,9 @@ static void rows_cover_the_struct(void **state)
         bare += !covered[b];
         assert_true(in_row < 8);
     }
-    assert_int_equal(bare, 7); /* after the bool */
+    for (unsigned i = 0; i < fae_config_n_opts; i++)
+        n_bools += fae_config_opts[i].type == FAE_OPT_BOOL;
+    assert_true(bare <= 7 * n_bools); /* what aligns the field after each */
 }
 
 static void levels_match_the_log(void **state)
@@ -118,7 +145,7 @@ static void levels_match_the_log(void **state)
 #undef WORD
     };
     const struct fae_opt *opt = fae_opt_find(fae_config_opts, fae_config_n_opts, "log_level");
-    struct fae_config c;
+    static struct fae_config c;
     char why[200];
 
     (void)state;
@@ -126,6 +153,236 @@ static void levels_match_the_log(void **state)
         assert_int_equal(fae_opt_set(opt, &c, words[i], why, sizeof why), FAE_OK);
         assert_int_equal(c.log_level, i);
     }
+}
+
+/* ---- forms and clashes ---- */
+
+static void values_have_forms(void **state)
+{
+    static const struct {
+        const char *section, *option, *text;
+        bool good;
+    } rows[] = {
+        { "limit", "methods", "shop.buy", true },
+        { "limit", "methods", "shop.*", true },
+        { "limit", "methods", "lc_get", true },
+        { "limit", "methods", "*.buy", false },
+        { "limit", "methods", "a.b.c", false },
+        { "limit", "methods", "a..b", false },
+        { "role", "name", "web-2_x", true },
+        { "role", "name", "a.b", false },
+        { "role", "allow", "* shop.* *_get lc.get", true },
+        { "role", "allow", "shop.[ab]", false },
+        { "role", "deny", "shop.?", false },
+        { "token", "name", "cron", true },
+        { "token", "name", "a/b", false },
+        { "token", "sha256", "0123456789abcdefABCDEF00000000000000000000000000000000000000000f", true },
+        { "token", "sha256", "0123456789abcdefABCDEF00000000000000000000000000000000000000000g", false },
+        { "account", "name", "www-data", true },
+        { "account", "name", "1000", true },
+        { "account", "name", "a:b", false },
+        { "certificate", "name", "Any Thing: at all", true },
+        { "fence", "name", "thumbs", true },
+        { "fence", "name", "../x", false },
+        { "fence", "allow", "debug ffi io.popen loadlib os.execute", true },
+        { "fence", "allow", "io.open", false },
+        { "listen", "roles", "web", true },
+        { "listen", "roles", "we.b", false },
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < UNIT_N(rows); i++) {
+        const struct fae_config_section *section = fae_config_section(rows[i].section);
+        const struct fae_opt *opt = fae_opt_find(section->opts, *section->n_opts, rows[i].option);
+        void *entry = calloc(1, section->size);
+        char why[300] = "";
+
+        assert_int_equal(fae_opt_set(opt, entry, rows[i].text, why, sizeof why), FAE_OK);
+        if ((fae_config_value_ok(rows[i].section, opt, entry, why, sizeof why) == FAE_OK) != rows[i].good)
+            fail_msg("%s %s %s: %s", rows[i].section, rows[i].option, rows[i].text, why);
+        assert_int_equal(*why == '\0', rows[i].good);
+        free(entry);
+    }
+}
+
+static void keep_text(void *arg, const struct fae_config_clash *clash, const char *why)
+{
+    fae_buf_printf(arg, "%s %u %s: %s\n", clash->section, clash->index, clash->name, why);
+}
+
+static void clashes_are_told(void **state)
+{
+    static struct fae_config c;
+    struct fae_buf out = { 0 };
+    const char *name = NULL;
+    char why[300];
+
+    (void)state;
+    fae_config_init(&c);
+    fae_config_clashes(&c, keep_text, &out);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(fae_config_agrees(&c, &name, why, sizeof why), FAE_OK);
+    assert_null(name);
+    c.n_role = c.n_token = c.n_account = c.n_certificate = c.n_listen = 1;
+    strcpy(c.role[0].name, "web");
+    strcpy(c.token[0].roles, "web wed");
+    strcpy(c.account[0].roles, "admin");
+    strcpy(c.certificate[0].roles, "web");
+    strcpy(c.listen[0].addr, "tls://*:1");
+    strcpy(c.listen[0].roles, "x");
+    strcpy(c.listen[0].cert, "c.pem");
+    strcpy(c.admin_cert, "c.pem");
+    c.drain_ms = 10;
+    fae_config_clashes(&c, keep_text, &out);
+    assert_string_equal(fae_buf_text(&out),
+                        " 0 drain_spread_ms: drain_spread_ms must be at most drain_ms (10), not 5000\n"
+                        " 0 admin_cert: admin_cert needs admin_key\n"
+                        "listen 0 cert: cert needs key\n"
+                        "listen 0 roles: roles: there is no role \"x\"\n"
+                        "token 0 roles: roles: there is no role \"wed\": did you mean \"web\"?\n"
+                        "account 0 roles: roles: there is no role \"admin\"\n");
+    c.drain_ms = 30000;
+    strcpy(c.admin_cert, "");
+    assert_int_equal(fae_config_agrees(&c, &name, why, sizeof why), FAE_BAD_CONFIG);
+    assert_string_equal(name, "cert");
+    assert_string_equal(why, "listen: cert needs key");
+    fae_buf_fini(&out);
+}
+
+/* ---- reports ---- */
+
+static void fill(struct fae_config *c)
+{
+    fae_config_init(c);
+    c->n_listen = 2;
+    strcpy(c->listen[0].addr, "tcp://127.0.0.1:0");
+    strcpy(c->listen[1].addr, "tcp://127.0.0.1:0");
+    c->n_limit = 2;
+    strcpy(c->limit[0].methods, "shop.*");
+    strcpy(c->limit[1].methods, "a.b");
+    c->n_token = 1;
+    strcpy(c->token[0].name, "cron");
+    strcpy(c->token[0].sha256, "5ec2e7");
+    c->servants_json = strdup("{\"shop\":{\"t\":\"a,}\\\"\"},\"user\":{\"l\":[{\"x\":1},2]},\"z\":{}}");
+}
+
+static void differences_are_told_but_no_secrets(void **state)
+{
+    static struct fae_config a, b;
+    struct fae_buf out = { 0 };
+
+    (void)state;
+    fill(&a);
+    fill(&b);
+    fae_config_diff(&out, &a, &b);
+    assert_int_equal(out.len, 0);
+    b.log_level = FAE_LOG_DEBUG;
+    b.workers = 8;
+    b.message_max = 1 << 20;
+    strcpy(b.secrets, "");
+    strcpy(b.admin_token, "deadbeef");
+    strcpy(b.log_file, "a\nOK");
+    b.n_listen = 3;
+    strcpy(b.listen[2].addr, "unix:a");
+    b.listen[0].half_close = true;
+    b.n_limit = 2;
+    strcpy(b.limit[0].methods, "a.b");
+    b.limit[0].rate = 5;
+    strcpy(b.limit[1].methods, "c.d");
+    strcpy(b.token[0].sha256, "1234");
+    free(b.servants_json);
+    b.servants_json = strdup("{\"user\":{\"l\":[{\"x\":1},3]},\"z\":{},\"new\":{}}");
+    b.plugins_json = strdup("{\"p\":{}}");
+    fae_config_diff(&out, &a, &b);
+    assert_string_equal(fae_buf_text(&out),
+                        "workers: 0 -> 8 needs a restart\n"
+                        "admin_token: changed\n"
+                        "log_level: info -> debug\n"
+                        "log_file: \"\" -> a?OK needs a restart\n"
+                        "secrets: password passwd pass pwd secret token key auth authorization cookie -> \"\"\n"
+                        "message_max: 4MiB -> 1MiB\n"
+                        "listen tcp://127.0.0.1:0: changed, needs a restart\n"
+                        "listen unix:a: added, needs a restart\n"
+                        "limit a.b: changed\n"
+                        "limit c.d: added\n"
+                        "limit shop.*: removed\n"
+                        "token cron: changed\n"
+                        "servant user: changed\n"
+                        "servant new: added\n"
+                        "servant shop: removed\n"
+                        "plugin p: added\n");
+    fae_config_keep(&b, &a);
+    assert_int_equal(b.workers, 0);
+    assert_string_equal(b.log_file, "");
+    assert_int_equal(b.n_listen, 2);
+    assert_false(b.listen[0].half_close);
+    assert_int_equal(b.log_level, FAE_LOG_DEBUG);
+    assert_int_equal(b.limit[0].rate, 5);
+    fae_config_fini(&a);
+    fae_config_fini(&b);
+    fae_buf_fini(&out);
+}
+
+static void the_order_of_plugins_is_a_difference(void **state)
+{
+    static struct fae_config a, b;
+    struct fae_buf out = { 0 };
+
+    (void)state;
+    fae_config_init(&a);
+    fae_config_init(&b);
+    a.plugins_json = strdup("{\"p\":{},\"q\":{}}");
+    b.plugins_json = strdup("{\"q\":{},\"p\":{}}");
+    fae_config_diff(&out, &a, &b);
+    assert_string_equal(fae_buf_text(&out), "plugin: in another order\n");
+    fae_config_fini(&a);
+    fae_config_fini(&b);
+    fae_buf_fini(&out);
+}
+
+static void shows_all_but_secrets(void **state)
+{
+    static struct fae_config c;
+    struct fae_buf out = { 0 };
+
+    (void)state;
+    fill(&c);
+    strcpy(c.admin_token, "deadbeef");
+    fae_config_show(&out, &c);
+    assert_non_null(strstr(fae_buf_text(&out), "\nlog_level info\n"));
+    assert_non_null(strstr(fae_buf_text(&out), "\nlog_file \"\"\n"));
+    assert_non_null(strstr(fae_buf_text(&out), "\nadmin_token (set)\n"));
+    assert_non_null(strstr(fae_buf_text(&out), "\nlimit \"shop.*\" rate 0\n"));
+    assert_non_null(strstr(fae_buf_text(&out), "\ntoken \"cron\" sha256 (set)\n"));
+    assert_non_null(strstr(fae_buf_text(&out), "\nservant \"shop\" (set)\n"));
+    assert_non_null(strstr(fae_buf_text(&out), "\nservant \"z\" {}\n"));
+    assert_null(strstr(fae_buf_text(&out), "deadbeef"));
+    assert_null(strstr(fae_buf_text(&out), "5ec2e7"));
+    out.len = 0;
+    c.admin_token[0] = '\0';
+    fae_config_show(&out, &c);
+    assert_non_null(strstr(fae_buf_text(&out), "\nadmin_token \"\"\n"));
+    fae_config_fini(&c);
+    fae_buf_fini(&out);
+}
+
+static void copies_and_swaps(void **state)
+{
+    static struct fae_config a, b;
+
+    (void)state;
+    fill(&a);
+    a.plugins_json = strdup("{\"p\":{}}");
+    fae_config_copy(&b, &a);
+    assert_string_equal(a.servants_json, b.servants_json);
+    assert_ptr_not_equal(a.servants_json, b.servants_json);
+    assert_ptr_not_equal(a.plugins_json, b.plugins_json);
+    b.drain_ms = 7;
+    fae_config_swap(&a, &b);
+    assert_int_equal(a.drain_ms, 7);
+    assert_int_equal(b.drain_ms, 30000);
+    fae_config_fini(&a);
+    fae_config_fini(&b);
 }
 
 int main(void)
@@ -136,6 +393,12 @@ int main(void)
         cmocka_unit_test(rows_are_sound),
         cmocka_unit_test(rows_cover_the_struct),
         cmocka_unit_test(levels_match_the_log),
+        cmocka_unit_test(values_have_forms),
+        cmocka_unit_test(clashes_are_told),
+        cmocka_unit_test(differences_are_told_but_no_secrets),
+        cmocka_unit_test(the_order_of_plugins_is_a_difference),
+        cmocka_unit_test(shows_all_but_secrets),
+        cmocka_unit_test(copies_and_swaps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

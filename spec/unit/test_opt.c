@@ -9,7 +9,7 @@
 struct settings {
     uint64_t count, wait_ms, size, any_size, mode, level;
     bool on;
-    char name[FAE_OPT_TEXT], must[FAE_OPT_TEXT], guard[8];
+    char name[FAE_OPT_TEXT], must[FAE_OPT_TEXT], hash[FAE_OPT_TEXT], words[FAE_OPT_LIST_TEXT], guard[8];
 };
 
 static const struct fae_opt opts[] = {
@@ -22,6 +22,8 @@ static const struct fae_opt opts[] = {
     FAE_OPT(struct settings, "on", BOOL, on, "true", 0, 0, NULL, ""),
     FAE_OPT(struct settings, "name", STRING, name, "abc", 0, 0, NULL, ""),
     FAE_OPT(struct settings, "must", STRING, must, "", 1, 10, NULL, ""),
+    FAE_OPT_SECRET(struct settings, "hash", STRING, hash, "", 4, 4, NULL, ""),
+    FAE_OPT_AT_START(struct settings, "words", LIST, words, "a b", 0, 0, NULL, ""),
 };
 
 static void defaults(void **state)
@@ -111,6 +113,9 @@ static void what_does_not_fit_is_told(void **state)
         { "on", "yes", "on must be true or false, not \"yes\"" },
         { "on", "", "on must be true or false, not \"\"" },
         { "must", "", "must must not be empty" },
+        { "hash", "", "hash must not be empty" },
+        { "hash", "123", "hash must have at least 4 bytes, not 3" },
+        { "hash", "12345", "hash may have 4 bytes, not 5" },
         { "must", "12345678901", "must may have 10 bytes, not 11" },
     };
 
@@ -149,6 +154,77 @@ static void booleans_and_strings(void **state)
     assert_string_equal(s.guard, "guard");
 }
 
+static void lists_keep_one_blank(void **state)
+{
+    static const struct {
+        const char *text, *want;
+    } rows[] = {
+        { "", "" },
+        { " \t\n", "" },
+        { "a", "a" },
+        { "  a  b\tc\r\nd ", "a b c d" },
+        { "shop.* lc.get", "shop.* lc.get" },
+    };
+    const struct fae_opt *opt = fae_opt_find(opts, UNIT_N(opts), "words");
+    char text[FAE_OPT_LIST_TEXT + 8], why[200];
+    struct settings s = { .guard = "guard" };
+
+    (void)state;
+    for (unsigned i = 0; i < UNIT_N(rows); i++) {
+        assert_int_equal(fae_opt_set(opt, &s, rows[i].text, why, sizeof why), FAE_OK);
+        assert_string_equal(s.words, rows[i].want);
+    }
+    /* Blanks do not count, words do. */
+    memset(text, ' ', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    text[3] = 'x';
+    assert_int_equal(fae_opt_set(opt, &s, text, why, sizeof why), FAE_OK);
+    assert_string_equal(s.words, "x");
+    memset(text, 'y', FAE_OPT_LIST_TEXT - 1);
+    text[FAE_OPT_LIST_TEXT - 1] = '\0';
+    assert_int_equal(fae_opt_set(opt, &s, text, why, sizeof why), FAE_OK);
+    assert_string_equal(s.words, text);
+    text[5] = ' ';
+    text[FAE_OPT_LIST_TEXT - 1] = 'y';
+    text[FAE_OPT_LIST_TEXT] = '\0';
+    assert_int_equal(fae_opt_set(opt, &s, text, why, sizeof why), FAE_BAD_CONFIG);
+    assert_string_equal(why, "words is too long: its words may have 1023 bytes in all");
+    assert_int_equal(s.words[5], 'y');
+    assert_string_equal(s.guard, "guard");
+}
+
+static void values_come_out_as_they_went_in(void **state)
+{
+    static const struct {
+        const char *name, *text, *want;
+    } rows[] = {
+        { "count", "64", "64" },     { "wait_ms", "500", "500" },    { "size", "65536", "64KiB" },
+        { "size", "1025", "1025" },  { "any_size", "2GiB", "2GiB" }, { "mode", "600", "0600" },
+        { "level", "warn", "warn" }, { "level", "debug", "debug" },  { "on", "false", "false" },
+        { "name", "x y", "x y" },    { "words", " a  b", "a b" },
+    };
+    struct settings s, other;
+    char text[FAE_OPT_LIST_TEXT], why[200];
+
+    (void)state;
+    for (unsigned i = 0; i < UNIT_N(rows); i++) {
+        const struct fae_opt *opt = fae_opt_find(opts, UNIT_N(opts), rows[i].name);
+
+        memset(&s, 0, sizeof s);
+        fae_opt_defaults(opts, UNIT_N(opts), &other);
+        assert_int_equal(fae_opt_set(opt, &s, rows[i].text, why, sizeof why), FAE_OK);
+        assert_string_equal(fae_opt_get(opt, &s, text), rows[i].want);
+        fae_opt_copy(opt, &other, &s);
+        assert_true(fae_opt_equal(opt, &other, &s));
+        assert_string_equal(fae_opt_get(opt, &other, text), rows[i].want);
+    }
+    fae_opt_defaults(opts, UNIT_N(opts), &s);
+    fae_opt_defaults(opts, UNIT_N(opts), &other);
+    s.count = 4;
+    assert_false(fae_opt_equal(&opts[0], &s, &other));
+    assert_true(fae_opt_equal(&opts[1], &s, &other));
+}
+
 static void a_sentence_is_cut_to_its_buffer(void **state)
 {
     struct settings s;
@@ -180,6 +256,8 @@ int main(void)
         cmocka_unit_test(numbers_fit),
         cmocka_unit_test(what_does_not_fit_is_told),
         cmocka_unit_test(booleans_and_strings),
+        cmocka_unit_test(lists_keep_one_blank),
+        cmocka_unit_test(values_come_out_as_they_went_in),
         cmocka_unit_test(a_sentence_is_cut_to_its_buffer),
         cmocka_unit_test(unknown_options_get_a_hint),
     };

@@ -5,62 +5,216 @@
 #include "base/config.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
 
 #define OPT(...) FAE_OPT(struct fae_config, __VA_ARGS__)
-#define LISTEN(...) FAE_OPT(struct fae_config_listen, __VA_ARGS__)
+#define SECRET(...) FAE_OPT_SECRET(struct fae_config, __VA_ARGS__)
+#define AT_START(...) FAE_OPT_AT_START(struct fae_config, __VA_ARGS__)
+#define LISTEN(...) FAE_OPT_AT_START(struct fae_config_listen, __VA_ARGS__)
+#define LIMIT(...) FAE_OPT(struct fae_config_limit, __VA_ARGS__)
+#define ROLE(...) FAE_OPT(struct fae_config_role, __VA_ARGS__)
+#define TOKEN(...) FAE_OPT(struct fae_config_token, __VA_ARGS__)
+#define ACCOUNT(...) FAE_OPT(struct fae_config_account, __VA_ARGS__)
+#define CERTIFICATE(...) FAE_OPT(struct fae_config_certificate, __VA_ARGS__)
+#define FENCE(...) FAE_OPT(struct fae_config_fence, __VA_ARGS__)
 #define LEVELS "debug|info|warn|error" /* in the order of enum fae_log_level */
 #define MINUTES(n) (60000ull * (n))
+#define MANY 1000000000ull /* of a rate or a count: beyond what a node can do */
 
 const struct fae_opt fae_config_opts[] = {
-    OPT("workers", UINT, workers, "0", 0, FAE_WORKERS_MAX, NULL, "worker processes; 0 means one per core"),
-    OPT("run_dir", STRING, run_dir, "run", 1, 0, NULL, "folder of sockets and the pid file; made when missing"),
-    OPT("servants_dir", STRING, servants_dir, "servants", 0, 0, NULL,
-        "folder of your servants; \"\" means the built-in ones only"),
-    OPT("lua_dir", STRING, lua_dir, "", 0, 0, NULL,
-        "folder that overrides the built-in fae.* modules; \"\" means none"),
-    OPT("user", STRING, user, "", 0, 0, NULL, "account to change to once the sockets are bound; \"\" means stay"),
-    OPT("admin", STRING, admin, "127.0.0.1:9101", 0, 0, NULL,
-        "address of the admin HTTP server, on loopback only; \"\" means none"),
-    OPT("log_format", ENUM, log_format, "logfmt", 0, 0, "logfmt|json", "how a log line is written"),
+    AT_START("workers", UINT, workers, "0", 0, FAE_WORKERS_MAX, NULL, "worker processes; 0 means one per core"),
+    AT_START("pin_cpus", BOOL, pin_cpus, "false", 0, 0, NULL, "keep each worker on a core of its own"),
+    AT_START("run_dir", STRING, run_dir, "run", 1, 0, NULL, "folder of sockets and the pid file; made when missing"),
+    AT_START("servants_dir", STRING, servants_dir, "servants", 0, 0, NULL,
+             "folder of your servants; \"\" means the built-in ones only"),
+    AT_START("lua_dir", STRING, lua_dir, "", 0, 0, NULL,
+             "folder that overrides the built-in fae.* modules; \"\" means none"),
+    AT_START("user", STRING, user, "", 0, 0, NULL, "account to change to once the sockets are bound; \"\" means stay"),
+    AT_START("seccomp", BOOL, seccomp, "true", 0, 0, NULL,
+             "deny workers and ops the system calls they have no use for, such as execve"),
+    AT_START("core_dumps", BOOL, core_dumps, "false", 0, 0, NULL,
+             "let a crash leave a core file, which holds what clients sent"),
+    AT_START("admin", STRING, admin, "127.0.0.1:9101", 0, 0, NULL,
+             "address of the admin HTTP server; other than loopback only with a token and a certificate; \"\" means "
+             "none"),
+    SECRET("admin_token", STRING, admin_token, "", 0, 64, NULL,
+           "SHA-256, in hex, of the token that changing verbs of the admin server need; \"\" means that they are off"),
+    AT_START("admin_cert", STRING, admin_cert, "", 0, 0, NULL,
+             "PEM file with the admin server's certificate chain; \"\" means no TLS"),
+    AT_START("admin_key", STRING, admin_key, "", 0, 0, NULL, "PEM file with its private key"),
+    AT_START("log_format", ENUM, log_format, "logfmt", 0, 0, "logfmt|json", "how a log line is written"),
     OPT("log_level", ENUM, log_level, "info", 0, 0, LEVELS, "lines below this level are not logged"),
-    OPT("log_file", STRING, log_file, "", 0, 0, NULL, "file that log lines are appended to; \"\" means stderr"),
-    OPT("backlog", UINT, backlog, "4096", 1, 65535, NULL, "connections a listening socket queues before it is served"),
+    AT_START("log_file", STRING, log_file, "", 0, 0, NULL, "file that log lines are appended to; \"\" means stderr"),
+    OPT("slow_ms", MS, slow_ms, "500", 0, MINUTES(10), NULL,
+        "milliseconds from which a call is in the slow log; 0 means none is"),
+    AT_START("slowlog_size", UINT, slowlog_size, "1024", 16, 65536, NULL, "calls the slow log keeps, newest first"),
+    OPT("slowlog_args", BYTES, slowlog_args, "256", 0, FAE_KIB, NULL,
+        "bytes of a call's arguments that the slow log shows; 0 means none"),
+    OPT("sample_one_in", UINT, sample_one_in, "0", 0, MANY, NULL,
+        "one call in so many is put into the slow log however quick it was; 0 means none"),
+    OPT("secrets", LIST, secrets, "password passwd pass pwd secret token key auth authorization cookie", 0, 0, NULL,
+        "keys of maps whose values are never logged"),
+    AT_START("metrics_series_max", UINT, metrics_series_max, "10000", 16, 100000, NULL,
+             "series that fae.metrics may make; what is beyond is counted and left out"),
+    AT_START("backlog", UINT, backlog, "4096", 1, 65535, NULL,
+             "connections a listening socket queues before it is served"),
     OPT("sessions_max", UINT, sessions_max, "10000", 1, 1000000, NULL,
         "client connections of the node; one more is answered BUSY and closed"),
+    OPT("host_sessions_max", UINT, host_sessions_max, "1000", 0, 1000000, NULL,
+        "client connections of one address; one more is answered HOST_BUSY and closed; 0 means no limit"),
+    OPT("host_exempt", LIST, host_exempt, "127.0.0.0/8 ::1", 0, 0, NULL,
+        "networks to whose addresses no host_* limit applies; unix sockets never have one"),
+    OPT("calls_max", UINT, calls_max, "10000", 1, MANY, NULL,
+        "calls in flight on the node; one more is answered OVERLOAD"),
+    OPT("calls_rate", UINT, calls_rate, "0", 0, MANY, NULL,
+        "calls a second on the node; one more is answered RATE_LIMITED; 0 means no limit"),
+    OPT("calls_burst", UINT, calls_burst, "0", 0, MANY, NULL,
+        "calls that may come at once under calls_rate; 0 means one second's worth"),
+    OPT("host_calls_max", UINT, host_calls_max, "0", 0, MANY, NULL,
+        "calls in flight of one address; one more is answered HOST_OVERLOAD; 0 means no limit"),
+    OPT("host_rate", UINT, host_rate, "0", 0, MANY, NULL,
+        "calls a second of one address; one more is answered HOST_RATE_LIMITED; 0 means no limit"),
+    OPT("host_burst", UINT, host_burst, "0", 0, MANY, NULL,
+        "calls that may come at once under host_rate; 0 means one second's worth"),
+    OPT("overload_delay_ms", MS, overload_delay_ms, "20", 0, FAE_TURN_MS, NULL,
+        "milliseconds that calls may wait to be run; when they wait longer all the time, those that would are answered "
+        "CONGESTED at once; 0 means they wait"),
     OPT("message_max", BYTES, message_max, "4MiB", FAE_KIB, FAE_MESSAGE_CEILING, NULL,
         "bytes of one request or one answer"),
+    OPT("out_max", BYTES, out_max, "256MiB", FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
+        "bytes of memory that answers take which clients have not read, on the node; beyond it those who owe most are "
+        "cut"),
     OPT("call_timeout_ms", MS, call_timeout_ms, "5000", 1, MINUTES(10), NULL,
         "milliseconds a call may take where its method names no timeout"),
+    OPT("first_byte_timeout_ms", MS, first_byte_timeout_ms, "10000", 0, MINUTES(60), NULL,
+        "milliseconds a new connection may send nothing (for tls: until its handshake is done); 0 means no limit"),
     OPT("partial_timeout_ms", MS, partial_timeout_ms, "10000", 100, MINUTES(10), NULL,
-        "milliseconds a message may take to arrive whole"),
+        "milliseconds a message may take to arrive whole, unless it comes faster than partial_rate_min"),
+    OPT("partial_rate_min", BYTES, partial_rate_min, "1KiB", 0, FAE_MESSAGE_CEILING, NULL,
+        "bytes a second at which a message may take longer; 0 means that none may"),
+    OPT("idle_timeout_ms", MS, idle_timeout_ms, "300000", 0, MINUTES(1440), NULL,
+        "milliseconds a tcp or tls connection may be silent without a call in flight; 0 means no limit"),
+    OPT("idle_timeout_unix_ms", MS, idle_timeout_unix_ms, "3600000", 0, MINUTES(1440), NULL,
+        "milliseconds the same for a connection on a unix socket; 0 means no limit"),
     OPT("out_stall_ms", MS, out_stall_ms, "10000", 100, MINUTES(10), NULL,
         "milliseconds a client may leave its answers unread without any progress"),
     OPT("drain_ms", MS, drain_ms, "30000", 0, MINUTES(10), NULL,
         "milliseconds the calls in flight get when the node stops"),
     OPT("drain_spread_ms", MS, drain_spread_ms, "5000", 0, MINUTES(10), NULL,
         "milliseconds over which idle connections are closed when the node stops"),
-    OPT("watchdog", BOOL, watchdog, "true", 0, 0, NULL, "stop and replace workers that hang; false for a debugger"),
-    OPT("watchdog_warn_ms", MS, watchdog_warn_ms, "2000", 100, MINUTES(10), NULL,
-        "milliseconds of silence after which a worker is named in the log and its call interrupted"),
-    OPT("watchdog_kill_ms", MS, watchdog_kill_ms, "5000", 200, MINUTES(10), NULL,
-        "milliseconds of silence after which a worker is killed and replaced"),
+    AT_START("watchdog", BOOL, watchdog, "true", 0, 0, NULL,
+             "stop and replace workers that hang; false for a debugger"),
+    AT_START("watchdog_warn_ms", MS, watchdog_warn_ms, "2000", 100, MINUTES(10), NULL,
+             "milliseconds of silence after which a worker is named in the log and its call interrupted"),
+    AT_START("watchdog_kill_ms", MS, watchdog_kill_ms, "5000", 200, MINUTES(10), NULL,
+             "milliseconds of silence after which a worker is killed and replaced"),
     OPT("lua_memory_max", BYTES, lua_memory_max, "512MiB", 16 * FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
-        "bytes the Lua code of one worker may hold"),
+        "bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced"),
 };
 
 const unsigned fae_config_n_opts = sizeof fae_config_opts / sizeof *fae_config_opts;
 
+/* ---- sections ---- */
+
 const struct fae_opt fae_config_listen_opts[] = {
     LISTEN("addr", STRING, addr, "", 1, 0, NULL,
-           "where to listen: tcp://HOST:PORT (port 0 means any) or unix:PATH (relative to run_dir)"),
+           "where to listen: tcp://HOST:PORT or tls://HOST:PORT (port 0 means any) or unix:PATH (relative to run_dir)"),
     LISTEN("half_close", BOOL, half_close, "false", 0, 0, NULL,
            "a client that shuts down its sending side still gets its answers"),
     LISTEN("mode", UINT, mode, "0660", 0, 0777, NULL, "permissions of a unix socket's file, in octal"),
     LISTEN("group", STRING, group, "", 0, 0, NULL,
            "group that a unix socket's file is given to, such as www-data; \"\" means that of the account"),
+    LISTEN("roles", LIST, roles, "", 0, 0, NULL, "roles of everyone who connects here"),
+    LISTEN("cert", STRING, cert, "", 0, 0, NULL, "tls: PEM file with the certificate chain"),
+    LISTEN("key", STRING, key, "", 0, 0, NULL, "tls: PEM file with the private key"),
+    LISTEN("client_ca", STRING, client_ca, "", 0, 0, NULL,
+           "tls: PEM file with whom to believe clients' certificates; \"\" means that none is asked for"),
+    LISTEN("client_cert_required", BOOL, client_cert_required, "false", 0, 0, NULL,
+           "tls: refuse clients without a certificate"),
 };
 
 const unsigned fae_config_n_listen_opts = sizeof fae_config_listen_opts / sizeof *fae_config_listen_opts;
+
+static const struct fae_opt limit_opts[] = {
+    LIMIT("methods", STRING, methods, "", 1, FAE_METHOD_NAME_MAX, NULL,
+          "\"shop.buy\", or \"shop.*\" for all methods of a servant together"),
+    LIMIT("calls", UINT, calls, "0", 0, MANY, NULL,
+          "calls in flight on the node; one more is answered METHOD_OVERLOAD or SERVANT_OVERLOAD; 0 means no limit"),
+    LIMIT("rate", UINT, rate, "0", 0, MANY, NULL,
+          "calls a second on the node; one more is answered METHOD_RATE_LIMITED or SERVANT_RATE_LIMITED; 0 means no "
+          "limit"),
+    LIMIT("burst", UINT, burst, "0", 0, MANY, NULL,
+          "calls that may come at once under rate; 0 means one second's worth"),
+    LIMIT("slow_ms", MS, slow_ms, "0", 0, MINUTES(10), NULL,
+          "milliseconds from which these calls are in the slow log; 0 means what the option slow_ms says"),
+};
+static const unsigned n_limit_opts = sizeof limit_opts / sizeof *limit_opts;
+
+static const struct fae_opt role_opts[] = {
+    ROLE("name", STRING, name, "", 1, 63, NULL, "the role's name, a word"),
+    ROLE("allow", LIST, allow, "", 0, 0, NULL, "methods it may call: names, or globs such as \"shop.*\" or \"*\""),
+    ROLE("deny", LIST, deny, "", 0, 0, NULL, "methods it may not call, whatever allow says"),
+    ROLE("peer", BOOL, peer, "false", 0, 0, NULL, "who has it is another node, whose `sticky` is believed"),
+};
+static const unsigned n_role_opts = sizeof role_opts / sizeof *role_opts;
+
+static const struct fae_opt token_opts[] = {
+    TOKEN("name", STRING, name, "", 1, 63, NULL, "who has the token, a word; logs say it"),
+    FAE_OPT_SECRET(struct fae_config_token, "sha256", STRING, sha256, "", 64, 64, NULL,
+                   "SHA-256 of the token in hex: `fae token` makes both"),
+    TOKEN("roles", LIST, roles, "", 0, 0, NULL, "roles of whoever shows the token"),
+};
+static const unsigned n_token_opts = sizeof token_opts / sizeof *token_opts;
+
+static const struct fae_opt account_opts[] = {
+    ACCOUNT("name", STRING, name, "", 1, 63, NULL,
+            "an account of this machine, or its number: a client on a unix socket that runs as it"),
+    ACCOUNT("roles", LIST, roles, "", 0, 0, NULL, "roles of such a client"),
+    ACCOUNT("uid", STRING, uid, "", 0, 10, NULL, "its number; \"\" means that this machine is asked"),
+};
+static const unsigned n_account_opts = sizeof account_opts / sizeof *account_opts;
+
+static const struct fae_opt certificate_opts[] = {
+    CERTIFICATE("name", STRING, name, "", 1, 0, NULL, "common name in the subject of a client's certificate"),
+    CERTIFICATE("roles", LIST, roles, "", 0, 0, NULL, "roles of such a client"),
+};
+static const unsigned n_certificate_opts = sizeof certificate_opts / sizeof *certificate_opts;
+
+static const struct fae_opt fence_opts[] = {
+    FENCE("name", STRING, name, "", 1, 63, NULL, "the servant's or plugin's file, without .lua"),
+    FENCE("allow", LIST, allow, "", 0, 0, NULL,
+          "what it may use: debug, ffi, io.popen, loadlib, os.execute; a node that allows a program to be started "
+          "allows it to all its workers"),
+};
+static const unsigned n_fence_opts = sizeof fence_opts / sizeof *fence_opts;
+
+#define SECTION(word, opts, n_opts, max, alone, help, example)                                                         \
+    {                                                                                                                  \
+#word, opts, &(n_opts), sizeof(struct fae_config_##word), offsetof(struct fae_config, word),                   \
+            offsetof(struct fae_config, n_##word), max, alone, help, example                                           \
+    }
+
+const struct fae_config_section fae_config_sections[] = {
+    SECTION(listen, fae_config_listen_opts, fae_config_n_listen_opts, FAE_LISTENERS_MAX, true, "where calls are served",
+            "listen { \"unix:fae.sock\", mode = \"0660\", group = \"\", half_close = false }"),
+    SECTION(limit, limit_opts, n_limit_opts, FAE_GATES_MAX, false, "limits of a method, or of a servant as a whole",
+            "limit \"shop.*\" { calls = 100, rate = 5000, burst = 500, slow_ms = 200 }"),
+    SECTION(role, role_opts, n_role_opts, FAE_ROLES_MAX, false,
+            "what somebody may call; as soon as there is one, what no role allows is answered FORBIDDEN",
+            "role \"web\" { allow = { \"shop.*\", \"lc.get\" }, deny = \"shop.refund\" }"),
+    SECTION(token, token_opts, n_token_opts, FAE_TOKENS_MAX, false, "who may show a token, and which roles it brings",
+            "token \"cron\" { sha256 = os.getenv \"CRON_SHA256\", roles = \"web\" }"),
+    SECTION(account, account_opts, n_account_opts, FAE_ACCOUNTS_MAX, false, "roles of clients on unix sockets",
+            "account \"www-data\" { roles = \"web\" }"),
+    SECTION(certificate, certificate_opts, n_certificate_opts, FAE_ACCOUNTS_MAX, false,
+            "roles of clients with a certificate", "certificate \"shop.example\" { roles = \"web\" }"),
+    SECTION(fence, fence_opts, n_fence_opts, FAE_FENCES_MAX, false, "what a servant may use beyond the fence",
+            "fence \"thumbs\" { allow = \"io.popen\" }"),
+};
+
+const unsigned fae_config_n_sections = sizeof fae_config_sections / sizeof *fae_config_sections;
 
 void fae_config_init(struct fae_config *config)
 {
@@ -71,5 +225,48 @@ void fae_config_init(struct fae_config *config)
 void fae_config_fini(struct fae_config *config)
 {
     free(config->servants_json);
-    config->servants_json = NULL;
+    free(config->plugins_json);
+    config->servants_json = config->plugins_json = NULL;
+}
+
+void fae_config_copy(struct fae_config *into, const struct fae_config *from)
+{
+    *into = *from;
+    if (from->servants_json)
+        into->servants_json = fae_strdup(from->servants_json);
+    if (from->plugins_json)
+        into->plugins_json = fae_strdup(from->plugins_json);
+}
+
+void fae_config_swap(struct fae_config *a, struct fae_config *b)
+{
+    struct fae_config *was = fae_alloc(sizeof *was); /* large for a stack */
+
+    *was = *a;
+    *a = *b;
+    *b = *was;
+    free(was);
+}
+
+bool fae_config_is_tls(const struct fae_config_listen *listen)
+{
+    return strncmp(listen->addr, "tls://", 6) == 0;
+}
+
+const struct fae_config_section *fae_config_section(const char *name)
+{
+    for (unsigned i = 0; i < fae_config_n_sections; i++)
+        if (strcmp(fae_config_sections[i].name, name) == 0)
+            return &fae_config_sections[i];
+    return NULL;
+}
+
+unsigned *fae_config_count(const struct fae_config_section *section, const struct fae_config *config)
+{
+    return (unsigned *)((char *)config + section->n_offset);
+}
+
+void *fae_config_entry(const struct fae_config_section *section, const struct fae_config *config, unsigned i)
+{
+    return (char *)config + section->offset + i * section->size;
 }

@@ -17,14 +17,25 @@ static const char lua_head[] =
     "-- environment with os.getenv. `fae check -c FILE` lists what is wrong with a file. Made by\n"
     "-- `fae check --print-defaults`; conf/README.md is the reference.\n";
 
-static const char lua_listen[] =
-    "\n-- Where calls are served; once for each address, 16 at most. Other keys and their defaults stand in a table:\n"
-    "-- listen { \"unix:fae.sock\", mode = \"0660\", group = \"\", half_close = false }\n"
-    "listen \"tcp://127.0.0.1:9001\"\n"
-    "listen \"unix:fae.sock\"\n";
+static const char lua_listen[] = "listen \"tcp://127.0.0.1:9001\"\n"
+                                 "listen \"unix:fae.sock\"\n";
 
-static const char lua_servant[] = "\n-- Settings of a servant, which reads them as fae.config \"shop\":\n"
-                                  "-- servant \"shop\" { cache_ttl = 60, names = { \"a\", \"b\" } }\n";
+/* What stands there may come with any name. */
+static const struct {
+    const char *word, *help, *example, *about;
+} tables[] = {
+    { "servant", "settings of a servant, which reads them as fae.config \"shop\"",
+      "servant \"shop\" { cache_ttl = 60, names = { \"a\", \"b\" } }",
+      "`servant \"NAME\" { ... }` holds settings for one servant, which reads them with `fae.config \"NAME\"`. The\n"
+      "table may hold text, numbers, true, false, lists and tables with names, 32 levels deep and 1 MiB in all. The\n"
+      "server knows nothing of its keys: checking them is the servant's business.\n" },
+    { "plugin", "a plugin with its settings; they run in the order of this file",
+      "plugin \"access_log\" { file = \"access.log\" }",
+      "`plugin \"NAME\" { ... }` switches a plugin on and holds its settings, as with `servant`. Plugins run in the\n"
+      "order in which the file names them.\n" },
+};
+
+#define N_TABLES (sizeof tables / sizeof *tables)
 
 static const char reference_head[] =
     "# Configuration\n"
@@ -41,6 +52,7 @@ static const char reference_head[] =
     "message_max \"4MiB\"\n"
     "listen \"tcp://127.0.0.1:9001\"\n"
     "listen { \"unix:fae.sock\", mode = \"0660\" }\n"
+    "limit \"shop.*\" { rate = 5000 }\n"
     "servant \"shop\" { cache_ttl = 60, names = { \"a\", \"b\" } }\n"
     "```\n"
     "\n"
@@ -49,29 +61,28 @@ static const char reference_head[] =
     "`fae check -c FILE` lists every error, with line, option and \"did you mean\", and exits 78; a node does not\n"
     "start with a wrong configuration. An option given twice is an error.\n"
     "\n"
+    "`fae reload` and SIGHUP read the file anew, together with the servants. Whatever is wrong with it, nothing\n"
+    "changes; else the answer tells what did. Options marked `start` below keep the value they had when the node\n"
+    "was started until it is started again; those marked `reload` take effect at once, without closing a session.\n"
+    "What was given to `fae serve` on the command line wins over the file then as well.\n"
+    "\n"
     "## Options\n"
     "\n";
 
-static const char reference_listen[] =
+static const char reference_sections[] =
     "\n"
     "Sizes are numbers of bytes or text such as `\"64KiB\"`, `\"4MiB\"`, `\"1GiB\"`; a name that ends in `_ms` takes\n"
-    "milliseconds. `watchdog_warn_ms` must be less than `watchdog_kill_ms`, `drain_spread_ms` at most `drain_ms`.\n"
+    "milliseconds; words are one text (`\"a b\"`) or a list (`{ \"a\", \"b\" }`). `watchdog_warn_ms` must be\n"
+    "less than `watchdog_kill_ms`, `drain_spread_ms` at most `drain_ms`.\n"
     "\n"
-    "## listen\n"
-    "\n"
-    "`listen \"ADDR\"` or `listen { \"ADDR\", key = value }`, once for each address, 16 at most. ADDR is\n"
-    "`tcp://HOST:PORT` with HOST an IP address, `*` or `localhost` (no names are looked up), or `unix:PATH`.\n"
+    "The sections below are calls that may be made several times, each with a key of its own:\n"
+    "`limit \"shop.*\" { rate = 5000 }`. The first row of their tables is that key.\n";
+
+static const char about_listen[] =
+    "`listen \"ADDR\"` or `listen { \"ADDR\", key = value }`. ADDR is `tcp://HOST:PORT` or `tls://HOST:PORT` with HOST\n"
+    "an IP address, `*` or `localhost` (no names are looked up), or `unix:PATH`. Without any, a node listens on\n"
+    "`tcp://127.0.0.1:9001` and `unix:fae.sock`.\n"
     "\n";
-
-static const char reference_servant[] =
-    "\n"
-    "## servant\n"
-    "\n"
-    "`servant \"NAME\" { ... }` holds settings for one servant, which reads them with `fae.config \"NAME\"`. The\n"
-    "table may hold text, numbers, true, false, lists and tables with names, 32 levels deep and 1 MiB in all. The\n"
-    "server knows nothing of its keys: checking them is the servant's business.\n";
-
-_Static_assert(FAE_LISTENERS_MAX == 16, "the texts above say so");
 
 static void add(struct fae_buf *out, const char *text)
 {
@@ -121,6 +132,7 @@ static void add_range(struct fae_buf *out, const struct fae_opt *opt)
                 fae_buf_add(out, p, 1);
         return;
     case FAE_OPT_STRING: add(out, "text"); return;
+    case FAE_OPT_LIST: add(out, "words"); return;
     }
 }
 
@@ -131,34 +143,56 @@ void fae_config_doc_defaults(struct fae_buf *out)
         const struct fae_opt *opt = &fae_config_opts[i];
 
         fae_buf_printf(out, "\n-- %s", opt->help);
-        if (opt->type != FAE_OPT_STRING && opt->type != FAE_OPT_BOOL) {
+        if (opt->type != FAE_OPT_STRING && opt->type != FAE_OPT_BOOL && opt->type != FAE_OPT_LIST) {
             add(out, " (");
             add_range(out, opt);
             add(out, ")");
         }
         fae_buf_printf(out, is_bare(opt) ? "\n%s(%s)\n" : "\n%s \"%s\"\n", opt->name, opt->init);
     }
-    add(out, lua_listen);
-    add(out, lua_servant);
+    for (unsigned i = 0; i < fae_config_n_sections; i++) {
+        const struct fae_config_section *section = &fae_config_sections[i];
+
+        fae_buf_printf(out, "\n-- %s (at most %u)\n-- %s\n", section->help, section->max, section->example);
+        if (section->alone)
+            add(out, lua_listen);
+    }
+    for (unsigned i = 0; i < N_TABLES; i++)
+        fae_buf_printf(out, "\n-- %s\n-- %s\n", tables[i].help, tables[i].example);
 }
 
 static void add_table(struct fae_buf *out, const struct fae_opt *opts, unsigned n)
 {
-    add(out, "| name | default | values | meaning |\n|---|---|---|---|\n");
+    add(out, "| name | default | values | changes at | meaning |\n|---|---|---|---|---|\n");
     for (unsigned i = 0; i < n; i++) {
         const char *quote = is_bare(&opts[i]) ? "" : "\"";
 
-        fae_buf_printf(out, "| `%s` | `%s%s%s` | ", opts[i].name, quote, opts[i].init, quote);
+        if (opts[i].type == FAE_OPT_STRING && opts[i].min && !*opts[i].init)
+            fae_buf_printf(out, "| `%s` | must be given | ", opts[i].name);
+        else
+            fae_buf_printf(out, "| `%s` | `%s%s%s` | ", opts[i].name, quote, opts[i].init, quote);
         add_range(out, &opts[i]);
-        fae_buf_printf(out, " | %s |\n", opts[i].help);
+        fae_buf_printf(out, " | %s | %s |\n", opts[i].at_start ? "start" : "reload", opts[i].help);
     }
+}
+
+static void add_section(struct fae_buf *out, const struct fae_config_section *section)
+{
+    fae_buf_printf(out, "\n## %s\n\n%c%s; at most %u.\n\n", section->name, section->help[0] - 'a' + 'A',
+                   section->help + 1, section->max);
+    if (section->alone)
+        add(out, about_listen);
+    fae_buf_printf(out, "```lua\n%s\n```\n\n", section->example);
+    add_table(out, section->opts, *section->n_opts);
 }
 
 void fae_config_doc_reference(struct fae_buf *out)
 {
     add(out, reference_head);
     add_table(out, fae_config_opts, fae_config_n_opts);
-    add(out, reference_listen);
-    add_table(out, fae_config_listen_opts, fae_config_n_listen_opts);
-    add(out, reference_servant);
+    add(out, reference_sections);
+    for (unsigned i = 0; i < fae_config_n_sections; i++)
+        add_section(out, &fae_config_sections[i]);
+    for (unsigned i = 0; i < N_TABLES; i++)
+        fae_buf_printf(out, "\n## %s\n\n%s\n```lua\n%s\n```\n", tables[i].word, tables[i].about, tables[i].example);
 }

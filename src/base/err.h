@@ -18,8 +18,19 @@
     X(TIMEOUT, true, "deadline passed")                                                                                \
     X(CANCELLED, false, "the caller hung up")                                                                          \
     X(RELOADED, true, "the generation this belonged to was replaced")                                                  \
-    X(OVERLOAD, true, "too much work in flight")                                                                       \
+    X(OVERLOAD, true, "too many calls in flight")                                                                      \
+    X(CONGESTED, true, "calls wait too long")                                                                          \
+    X(RATE_LIMITED, true, "too many calls a second")                                                                   \
     X(BUSY, true, "too many connections")                                                                              \
+    X(HOST_OVERLOAD, true, "too many calls in flight from this address")                                               \
+    X(HOST_RATE_LIMITED, true, "too many calls a second from this address")                                            \
+    X(HOST_BUSY, true, "too many connections from this address")                                                       \
+    X(SERVANT_OVERLOAD, true, "too many calls of this servant in flight")                                              \
+    X(SERVANT_RATE_LIMITED, true, "too many calls of this servant a second")                                           \
+    X(METHOD_OVERLOAD, true, "too many calls of this method in flight")                                                \
+    X(METHOD_RATE_LIMITED, true, "too many calls of this method a second")                                             \
+    X(UNAUTHORIZED, false, "the token is not known")                                                                   \
+    X(FORBIDDEN, false, "not allowed to you")                                                                          \
     X(DRAINING, true, "the node is stopping")                                                                          \
     X(WORKER_LOST, true, "the connection was lost before the answer came")                                             \
     X(UNAVAILABLE, true, "cannot be reached")                                                                          \

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 
 static struct {
     struct fae_log_opts opts;
+    const _Atomic uint32_t *level; /* instead of that of opts; NULL: not */
     char proc[24];
     struct fae_ring *ring;
     int fd;
@@ -57,9 +59,21 @@ void fae_log_to_fd(int fd)
     self.fd = fd;
 }
 
+void fae_log_follow(const _Atomic uint32_t *level)
+{
+    self.level = level;
+}
+
 bool fae_log_on(enum fae_log_level level)
 {
-    return level >= self.opts.level;
+    if (!self.level)
+        return level >= self.opts.level;
+    return level >= (enum fae_log_level)atomic_load_explicit(self.level, memory_order_relaxed);
+}
+
+const char *fae_log_level_word(enum fae_log_level level)
+{
+    return level < sizeof words / sizeof *words ? words[level] : "?"; /* it may come from shared memory */
 }
 
 /* ---- a line ---- */

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/ring.h"
 
@@ -38,7 +39,12 @@ void fae_log_init(const struct fae_log_opts *opts, const char *proc);
 /* Borrows for the process's life. Each record is one line with its newline. */
 void fae_log_to_ring(struct fae_ring *ring);
 void fae_log_to_fd(int fd); /* one write() a line; 2 until told otherwise */
+/* From now on the level is what this word says, which all processes of a node share. Borrows it for the process's life
+ * and that of its children; NULL: what fae_log_init said. */
+void fae_log_follow(const _Atomic uint32_t *level);
 bool fae_log_on(enum fae_log_level level);
+/* "debug"; static text. */
+const char *fae_log_level_word(enum fae_log_level level);
 
 /* ts=2026-11-22T20:06:47.123Z level=warn proc=worker-0 pid=71 msg="..." key=value ...
  * What does not fit FAE_LOG_LINE_MAX is cut, which cut=true tells. Keeps errno. */

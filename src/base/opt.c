@@ -126,7 +126,11 @@ static enum fae_err set_string(const struct set *s)
     size_t len = strlen(s->text), max = s->opt->max ? s->opt->max : FAE_OPT_TEXT - 1;
 
     if (len < s->opt->min) {
-        snprintf(s->why, s->size, "%s must not be empty", s->opt->name);
+        if (len == 0)
+            snprintf(s->why, s->size, "%s must not be empty", s->opt->name);
+        else
+            snprintf(s->why, s->size, "%s must have at least %" PRIu64 " bytes, not %zu", s->opt->name, s->opt->min,
+                     len);
         return FAE_BAD_CONFIG;
     }
     if (len > max) {
@@ -134,6 +138,34 @@ static enum fae_err set_string(const struct set *s)
         return FAE_BAD_CONFIG;
     }
     memcpy(s->field, s->text, len + 1);
+    return FAE_OK;
+}
+
+/* Words with one blank between them, whatever stood there. */
+static enum fae_err set_list(const struct set *s)
+{
+    static const char blanks[] = " \t\r\n";
+    char *field = s->field, list[FAE_OPT_LIST_TEXT];
+    const char *p = s->text + strspn(s->text, blanks);
+    size_t len = 0;
+
+    while (*p) {
+        size_t n = strcspn(p, blanks);
+
+        if (len + (len > 0) + n >= sizeof list) {
+            snprintf(s->why, s->size, "%s is too long: its words may have %zu bytes in all", s->opt->name,
+                     sizeof list - 1);
+            return FAE_BAD_CONFIG;
+        }
+        if (len)
+            list[len++] = ' ';
+        memcpy(list + len, p, n);
+        len += n;
+        p += n;
+        p += strspn(p, blanks);
+    }
+    memcpy(field, list, len);
+    field[len] = '\0';
     return FAE_OK;
 }
 
@@ -159,8 +191,8 @@ static enum fae_err set_word(const struct set *s)
 }
 
 static enum fae_err (*const setters[])(const struct set *s) = {
-    [FAE_OPT_UINT] = set_number, [FAE_OPT_MS] = set_number,     [FAE_OPT_BYTES] = set_number,
-    [FAE_OPT_BOOL] = set_bool,   [FAE_OPT_STRING] = set_string, [FAE_OPT_ENUM] = set_word,
+    [FAE_OPT_UINT] = set_number,   [FAE_OPT_MS] = set_number, [FAE_OPT_BYTES] = set_number, [FAE_OPT_BOOL] = set_bool,
+    [FAE_OPT_STRING] = set_string, [FAE_OPT_ENUM] = set_word, [FAE_OPT_LIST] = set_list,
 };
 
 enum fae_err fae_opt_set(const struct fae_opt *opt, void *into, const char *text, char *why_out, size_t why_size)
@@ -168,6 +200,49 @@ enum fae_err fae_opt_set(const struct fae_opt *opt, void *into, const char *text
     const struct set s = { opt, (char *)into + opt->offset, text, why_out, why_size };
 
     return setters[opt->type](&s);
+}
+
+static void get_word(const struct fae_opt *opt, uint64_t index, char *text)
+{
+    const char *word = opt->words;
+
+    for (; index; index--)
+        word = strchr(word, '|') + 1;
+    snprintf(text, FAE_OPT_LIST_TEXT, "%.*s", (int)strcspn(word, "|"), word);
+}
+
+const char *fae_opt_get(const struct fae_opt *opt, const void *from, char *text)
+{
+    const void *field = (const char *)from + opt->offset;
+
+    switch (opt->type) {
+    case FAE_OPT_UINT:
+    case FAE_OPT_MS:
+    case FAE_OPT_BYTES: write_number(opt, *(const uint64_t *)field, text, FAE_OPT_LIST_TEXT); break;
+    case FAE_OPT_BOOL: strcpy(text, *(const bool *)field ? "true" : "false"); break;
+    case FAE_OPT_ENUM: get_word(opt, *(const uint64_t *)field, text); break;
+    case FAE_OPT_STRING:
+    case FAE_OPT_LIST: strcpy(text, field); break;
+    }
+    return text;
+}
+
+bool fae_opt_equal(const struct fae_opt *opt, const void *a, const void *b)
+{
+    char x[FAE_OPT_LIST_TEXT], y[FAE_OPT_LIST_TEXT];
+
+    return strcmp(fae_opt_get(opt, a, x), fae_opt_get(opt, b, y)) == 0;
+}
+
+void fae_opt_copy(const struct fae_opt *opt, void *into, const void *from)
+{
+    static const size_t sizes[] = {
+        [FAE_OPT_UINT] = sizeof(uint64_t),  [FAE_OPT_MS] = sizeof(uint64_t), [FAE_OPT_BYTES] = sizeof(uint64_t),
+        [FAE_OPT_ENUM] = sizeof(uint64_t),  [FAE_OPT_BOOL] = sizeof(bool),   [FAE_OPT_STRING] = FAE_OPT_TEXT,
+        [FAE_OPT_LIST] = FAE_OPT_LIST_TEXT,
+    };
+
+    memcpy((char *)into + opt->offset, (const char *)from + opt->offset, sizes[opt->type]);
 }
 
 /* ---- tables ---- */

@@ -20,7 +20,19 @@ enum fae_slot_state {
     FAE_SLOT_DRAINING, /* finishing its calls */
 };
 
+/* Who may come in: the supervisor says, workers look every tick. */
+enum fae_doors {
+    FAE_DOORS_OPEN,
+    FAE_DOORS_CLOSED, /* by an operator: new connections are refused, idle ones closed, calls in flight go on */
+    FAE_DOORS_STOPPING,
+};
+
 #define FAE_SLOT_TRACE 4096
+
+/* Why a worker refuses, as bits; /readyz tells. */
+#define FAE_OVERLOADED_CONGESTED 1u /* calls wait too long */
+#define FAE_OVERLOADED_FDS 2u       /* no descriptors are left */
+#define FAE_OVERLOADED_MEMORY 4u    /* its Lua code holds lua_memory_max, or the machine has no more */
 
 struct fae_slot {
     /* The supervisor writes these. */
@@ -36,6 +48,8 @@ struct fae_slot {
     _Atomic uint32_t n_sessions;
     _Atomic uint32_t n_calls;    /* in flight */
     _Atomic uint64_t n_accepted; /* sessions ever */
+    _Atomic uint32_t overloaded; /* FAE_OVERLOADED_ bits: why it refuses calls or connections */
+    _Atomic uint64_t out_bytes;  /* of memory that unread answers take */
     _Atomic uint64_t lua_bytes;
     _Atomic uint32_t n_old_calls;  /* calls and tasks still on replaced generations */
     _Atomic uint64_t n_mail_stale; /* mail for an earlier incarnation, dropped */
@@ -49,6 +63,8 @@ struct fae_slots {
     uint64_t started_ms;         /* monotonic */
     uint64_t started_wall_ms;    /* since 1970 */
     _Atomic uint32_t generation; /* committed */
+    _Atomic uint32_t log_level;  /* enum fae_log_level, of every process */
+    _Atomic uint32_t doors;      /* enum fae_doors */
     _Alignas(64) struct fae_slot slots[FAE_SLOTS_MAX];
 };
 

@@ -25,7 +25,7 @@ int fae_cmd_ask(const char *name, const char *run_dir, const char *line)
     bool stop = strcmp(line, "stop") == 0;
     enum fae_err err = stop ? fae_ctl_stop(run_dir, &text, &last) : fae_ctl_ask(run_dir, line, &text, &last);
     FILE *to = err ? stderr : stdout;
-    int code = err ? FAE_EXIT_FAILED : FAE_EXIT_OK;
+    int code = !err ? FAE_EXIT_OK : err == FAE_BAD_CONFIG ? FAE_EXIT_CONFIG : FAE_EXIT_FAILED;
 
     fwrite(fae_buf_text(&text), 1, text.len, to);
     if (err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * `fae reload`: loads the servants anew. What is wrong with them is on stderr as file:line: text, and the exit code 1.
+ * `fae reload`: reads the configuration and the servants anew. What is wrong with them is on stderr as file:line: text,
+ * and the exit code 78 for the configuration, 1 for the servants; what has changed in the configuration is on stdout.
  */
 #include <stdbool.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Clients of fae.ctl: one table of verbs, a small state a client. Everything is non-blocking and bounded; a client that
- * neither sends nor reads for 10 s is dropped.
+ * The socket of fae.ctl and its clients, a small state each. Everything is non-blocking and bounded; a client that
+ * neither sends nor reads for 10 s is dropped. What the verbs do is in control_verbs.c.
  */
 #include "proc/control.h"
 
@@ -16,10 +16,8 @@
 
 #include "base/clock.h"
 #include "base/hist.h"
-#include "proc/children.h"
+#include "proc/control_verbs.h"
 #include "proc/node.h"
-#include "proc/supervisor.h"
-#include "rpc/stats.h"
 
 #define IDLE_MS 10000
 #define LOOK_MS 50 /* how often a wait for old calls looks: workers count once a tick */
@@ -97,35 +95,6 @@ void fae_control_close(struct fae_control *c, bool unlink_path)
 
 /* ---- answers ---- */
 
-/* Text from elsewhere must not pass for the last line. */
-static void add_lines(struct fae_buf *out, const char *text, size_t len)
-{
-    const char *end;
-
-    if (len == 0)
-        return;
-    for (end = text + len; text < end;) {
-        const char *nl = memchr(text, '\n', (size_t)(end - text));
-        size_t n = (size_t)((nl ? nl : end) - text);
-
-        if ((n >= 2 && memcmp(text, "OK", 2) == 0) || (n >= 3 && memcmp(text, "ERR", 3) == 0))
-            fae_buf_add(out, " ", 1);
-        fae_buf_add(out, text, n);
-        fae_buf_add(out, "\n", 1);
-        text += n + 1;
-    }
-}
-
-static void say_ok(struct fae_control_client *client, const char *text)
-{
-    fae_buf_printf(&client->out, "OK%s%s\n", *text ? " " : "", text);
-}
-
-static void say_err(struct fae_control_client *client, enum fae_err err, const char *text)
-{
-    fae_buf_printf(&client->out, "ERR %s %s\n", fae_err_name(err), text);
-}
-
 static void say_generation(struct fae_control_client *client)
 {
     fae_buf_printf(&client->out, "OK generation %" PRIu32 "\n", client->generation);
@@ -149,152 +118,46 @@ static void flush(struct fae_control_client *client, uint64_t now_ms)
     }
 }
 
-/* ---- verbs ---- */
-
-static void do_ping(struct fae_node *node, struct fae_control_client *client, int arg)
-{
-    (void)node;
-    (void)arg;
-    say_ok(client, "pong");
-}
-
-static void do_reload(struct fae_node *node, struct fae_control_client *client, int kind)
-{
-    if (node->phase != FAE_NODE_SERVING) {
-        say_err(client, node->phase == FAE_NODE_STARTING ? FAE_UNAVAILABLE : FAE_DRAINING,
-                node->phase == FAE_NODE_STARTING ? "the node is starting" : "the node is stopping");
-        return;
-    }
-    client->kind = kind;
-    client->queued = true;
-}
-
-static void do_reload_wait(struct fae_node *node, struct fae_control_client *client, int kind)
-{
-    do_reload(node, client, kind);
-    client->wants_old_ended = client->queued;
-}
-
-static void do_stop(struct fae_node *node, struct fae_control_client *client, int arg)
-{
-    (void)arg;
-    client->stays = true;
-    say_ok(client, "stopping");
-    fae_supervisor_stop(node, false);
-}
-
-static void do_stats(struct fae_node *node, struct fae_control_client *client, int arg)
-{
-    struct fae_buf json = { 0 };
-
-    (void)arg;
-    fae_stats_json(node->shared.stats, node->shared.slots, &json);
-    add_lines(&client->out, (const char *)json.data, json.len);
-    fae_buf_fini(&json);
-    say_ok(client, "");
-}
-
-static void add_slot(struct fae_node *node, unsigned slot, uint64_t now_ms, struct fae_buf *out)
-{
-    static const char *const states[] = { [FAE_SLOT_DEAD] = "dead",
-                                          [FAE_SLOT_STARTING] = "starting",
-                                          [FAE_SLOT_READY] = "ready",
-                                          [FAE_SLOT_DRAINING] = "draining" };
-    const struct fae_slot *s = fae_node_slot(node, slot);
-    uint32_t state = atomic_load(&s->state);
-    uint64_t beat_ms = FAE_STAT_GET(s->heartbeat_ms);
-    char name[16];
-
-    fae_buf_printf(out,
-                   "%s pid=%" PRIu32 " state=%s generation=%" PRIu32 " incarnation=%" PRIu32 " deaths=%" PRIu32
-                   " sessions=%" PRIu32 " calls=%" PRIu32 " silent_ms=%" PRIu64 "\n",
-                   fae_slot_name(node->shared.slots, slot, name), FAE_STAT_GET(s->pid),
-                   state <= FAE_SLOT_DRAINING ? states[state] : "?", FAE_STAT_GET(s->generation),
-                   FAE_STAT_GET(s->incarnation), FAE_STAT_GET(s->n_deaths), FAE_STAT_GET(s->n_sessions),
-                   FAE_STAT_GET(s->n_calls), beat_ms && now_ms > beat_ms ? now_ms - beat_ms : 0);
-}
-
-static void do_status(struct fae_node *node, struct fae_control_client *client, int arg)
-{
-    static const char *const phases[] = { [FAE_NODE_STARTING] = "starting",
-                                          [FAE_NODE_SERVING] = "serving",
-                                          [FAE_NODE_DRAINING] = "draining",
-                                          [FAE_NODE_CLOSING] = "closing",
-                                          [FAE_NODE_DONE] = "done" };
-    uint64_t now_ms = fae_now_ms();
-
-    (void)arg;
-    fae_buf_printf(&client->out, "node pid=%ld state=%s generation=%" PRIu32 " uptime_s=%" PRIu64 "%s\n",
-                   (long)getpid(), phases[node->phase], node->committed.generation,
-                   (now_ms - node->shared.slots->started_ms) / 1000,
-                   fae_reload_busy(&node->reload) ? " reloading" : "");
-    for (unsigned i = 0; i < node->n_listeners; i++)
-        fae_buf_printf(&client->out, "listen %s\n", node->listeners[i].text);
-    if (node->has_admin)
-        fae_buf_printf(&client->out, "admin http://%s\n", node->admin.text + sizeof "tcp://" - 1);
-    for (unsigned i = 0; i < node->n_children; i++)
-        add_slot(node, i, now_ms, &client->out);
-    say_ok(client, "");
-}
-
-static const struct {
-    const char *line;
-    void (*run)(struct fae_node *node, struct fae_control_client *client, int arg);
-    int arg;
-} verbs[] = {
-    { "ping", do_ping, 0 },
-    { "status", do_status, 0 },
-    { "stats", do_stats, 0 },
-    { "reload", do_reload, FAE_RELOAD },
-    { "reload wait", do_reload_wait, FAE_RELOAD },
-    { "reload dry-run", do_reload, FAE_RELOAD_DRY_RUN },
-    { "rollback", do_reload, FAE_RELOAD_ROLLBACK },
-    { "stop", do_stop, 0 },
-};
-
-static void run_line(struct fae_node *node, struct fae_control_client *client, const char *line, size_t len)
-{
-    struct fae_buf known = { 0 };
-
-    for (unsigned i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        if (len == strlen(verbs[i].line) && memcmp(line, verbs[i].line, len) == 0) {
-            verbs[i].run(node, client, verbs[i].arg);
-            return;
-        }
-    for (unsigned i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        fae_buf_printf(&known, "%s%s", i ? ", " : "no such verb; there are: ", verbs[i].line);
-    say_err(client, FAE_NOT_FOUND, fae_buf_text(&known));
-    fae_buf_fini(&known);
-}
-
 /* ---- clients ---- */
 
 static bool is_waiting(const struct fae_control_client *client)
 {
-    return client->queued || client->reloading || client->old_until_ms;
+    return client->queued || client->reloading || client->old_until_ms || client->asks;
+}
+
+/* Copies the line that ends at nl, as text that may be shown, and moves on to the next. */
+static void take_line(struct fae_control_client *client, const char *nl, char line[FAE_CONTROL_LINE + 1])
+{
+    size_t n = (size_t)(nl - client->in);
+
+    memcpy(line, client->in, n);
+    client->n_in -= (unsigned)n + 1;
+    memmove(client->in, nl + 1, client->n_in);
+    if (n > 0 && line[n - 1] == '\r')
+        n--;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)line[i] < ' ')
+            line[i] = '?';
+    line[n] = '\0';
 }
 
 /* Runs the lines that are whole, one at a time: the next waits until this one was answered. */
 static void run_lines(struct fae_node *node, struct fae_control_client *client, uint64_t now_ms)
 {
     while (client->fd >= 0 && !is_waiting(client) && client->out.len == 0) {
-        char line[FAE_CONTROL_LINE];
+        char line[FAE_CONTROL_LINE + 1];
         char *nl = memchr(client->in, '\n', client->n_in);
-        size_t n;
 
         if (!nl)
             break;
-        n = (size_t)(nl - client->in);
-        memcpy(line, client->in, n);
-        client->n_in -= (unsigned)n + 1;
-        memmove(client->in, nl + 1, client->n_in);
-        run_line(node, client, line, n > 0 && line[n - 1] == '\r' ? n - 1 : n);
+        take_line(client, nl, line);
+        fae_control_run(node, client, line);
         flush(client, now_ms);
     }
     /* Not before the line ahead of it has its answer. */
     if (client->fd >= 0 && !is_waiting(client) && client->n_in == sizeof client->in &&
         !memchr(client->in, '\n', client->n_in)) {
-        say_err(client, FAE_LIMIT, "a line has at most 1024 bytes");
+        fae_control_err(client, FAE_LIMIT, "a line has at most 1024 bytes");
         client->n_in = 0;
         client->hung_up = true;
         flush(client, now_ms);
@@ -416,7 +279,7 @@ static void look_at_old(struct fae_node *node, struct fae_control_client *client
     } else if (now_ms >= client->old_until_ms || node->phase != FAE_NODE_SERVING) {
         client->old_until_ms = 0;
         snprintf(text, sizeof text, "%" PRIu64 " calls or tasks are still on replaced generations", n);
-        say_err(client, FAE_TIMEOUT, text);
+        fae_control_err(client, FAE_TIMEOUT, text);
     } else {
         fae_node_wake_at(node, now_ms + LOOK_MS);
     }
@@ -433,11 +296,11 @@ void fae_control_reloaded(struct fae_node *node, uint64_t asker, enum fae_err er
         client->reloading = false;
         client->generation = generation;
         if (text)
-            add_lines(&client->out, (const char *)text->data, text->len);
+            fae_control_lines(&client->out, (const char *)text->data, text->len);
         if (err)
-            say_err(client, err, "nothing has changed");
+            fae_control_err(client, err, "nothing has changed");
         else if (client->kind == FAE_RELOAD_DRY_RUN)
-            say_ok(client, "the servants are good, nothing has changed");
+            fae_control_ok(client, "the servants are good, nothing has changed");
         else if (client->wants_old_ended)
             client->old_until_ms = fae_now_ms() + node->config.drain_ms + 1;
         else
@@ -455,7 +318,7 @@ void fae_control_step(struct fae_node *node, uint64_t now_ms)
             continue;
         if (client->queued && node->phase != FAE_NODE_SERVING) {
             client->queued = false;
-            say_err(client, FAE_DRAINING, "the node is stopping");
+            fae_control_err(client, FAE_DRAINING, "the node is stopping");
         }
         if (client->old_until_ms)
             look_at_old(node, client, now_ms);
@@ -469,4 +332,5 @@ void fae_control_step(struct fae_node *node, uint64_t now_ms)
             fae_node_wake_at(node, client->last_ms + IDLE_MS);
     }
     start_next_reload(node);
+    fae_control_ask_step(node, now_ms);
 }

@@ -14,6 +14,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/opt.h"
+#include "proc/answer.h"
+#include "proc/control_ask.h"
 
 #define FAE_CONTROL_CLIENTS 32
 #define FAE_CONTROL_LINE 1024
@@ -35,6 +37,8 @@ struct fae_control_client {
     uint64_t old_until_ms; /* 0: not waiting for that yet */
     uint32_t generation;   /* of its reload */
     int kind;              /* enum fae_reload_kind */
+    uint8_t asks;          /* enum fae_ask_kind: for the workers to answer its question */
+    struct fae_session_question question;
     bool stays;            /* `stop`: its end of file is the node's end */
     bool hung_up;          /* sends no more; gone once it has its answer */
 };
@@ -43,6 +47,7 @@ struct fae_control {
     int fd; /* listens */
     char path[FAE_OPT_TEXT + 16];
     uint64_t last_id;
+    struct fae_ask ask;
     struct fae_control_client clients[FAE_CONTROL_CLIENTS];
 };
 

@@ -18,6 +18,7 @@
 #include "proc/life.h"
 #include "proc/mail.h"
 #include "proc/node.h"
+#include "proc/runconf.h"
 #include "proc/servants.h"
 
 #define PREPARE_MS 5000
@@ -51,7 +52,7 @@ static uint64_t ticket(const struct fae_reload *r)
 
 /* ---- the end of an attempt ---- */
 
-static void log_lines(const struct fae_buf *text, const char *what)
+static void log_lines(enum fae_log_level level, const struct fae_buf *text, const char *what)
 {
     const char *line = (const char *)text->data, *end;
 
@@ -62,7 +63,7 @@ static void log_lines(const struct fae_buf *text, const char *what)
         const char *stop = nl ? nl : end;
 
         if (stop > line)
-            FAE_WARN("%s: %.*s", what, (int)(stop - line), line);
+            fae_log(level, "%s: %.*s", what, (int)(stop - line), line);
         line = stop + 1;
     }
 }
@@ -76,7 +77,7 @@ static void finish(struct fae_node *node, enum fae_err err, const struct fae_buf
     struct fae_buf none = { 0 };
 
     if (err) {
-        log_lines(text ? text : &none, words[r->kind]);
+        log_lines(FAE_LOG_WARN, text ? text : &none, words[r->kind]);
         FAE_WARN("%s: %s; generation %" PRIu32 " still serves", words[r->kind], fae_err_name(err), generation);
     } else if (r->kind == FAE_RELOAD_DRY_RUN) {
         FAE_INFO("dry run: the servants are good (%" PRIu64 " ms)", took_ms);
@@ -85,6 +86,7 @@ static void finish(struct fae_node *node, enum fae_err err, const struct fae_buf
     }
     if (r->next.fd != node->committed.fd)
         fae_stored_close(&r->next);
+    fae_runconf_free(&r->config);
     r->next = FAE_STORED_NONE;
     r->state = FAE_RELOAD_IDLE;
     r->current = -1;
@@ -143,7 +145,7 @@ static void forget_all(void *arg)
 void fae_reload_start(struct fae_node *node, enum fae_reload_kind kind, uint64_t asker)
 {
     struct fae_reload *r = &node->reload;
-    struct fae_servants_job job = { .config = &node->config };
+    struct fae_servants_job job = { .config = &node->config, .opts = &node->opts };
 
     r->kind = kind;
     r->asker = asker;
@@ -159,7 +161,7 @@ void fae_reload_start(struct fae_node *node, enum fae_reload_kind kind, uint64_t
         return;
     }
     job.fd = r->next.fd;
-    job.from_disk = kind != FAE_RELOAD_ROLLBACK;
+    job.from = kind == FAE_RELOAD_ROLLBACK ? FAE_SERVANTS_KEPT : FAE_SERVANTS_RELOAD;
     job.generation = r->next.generation;
     if (fae_checker_start(&r->checker, fae_servants_job, &job, forget_all, node)) {
         give_up_because(node, FAE_SYSTEM, "cannot start the check: %s", strerror(errno));
@@ -182,6 +184,7 @@ static void begin_preparing(struct fae_node *node, uint64_t now_ms)
 static void step_checking(struct fae_node *node, uint64_t now_ms)
 {
     struct fae_reload *r = &node->reload;
+    char why[512];
     enum fae_err err;
 
     fae_checker_tick(&r->checker, now_ms);
@@ -189,7 +192,7 @@ static void step_checking(struct fae_node *node, uint64_t now_ms)
         fae_node_wake_at(node, r->checker.deadline_ms);
         return;
     }
-    err = fae_checker_result(&r->checker, "servants");
+    err = fae_checker_result(&r->checker, node->opts.conf_path ? "configuration or servants" : "servants");
     if (err || r->kind == FAE_RELOAD_DRY_RUN) {
         finish(node, err, &r->checker.out);
         return;
@@ -199,10 +202,34 @@ static void step_checking(struct fae_node *node, uint64_t now_ms)
         give_up_because(node, FAE_SYSTEM, "cannot seal the servants: %s", strerror(errno));
         return;
     }
+    err = fae_runconf_load_fd(&r->config, r->next.fd, why, sizeof why);
+    if (err) {
+        give_up_because(node, err, "%s", why);
+        return;
+    }
     begin_preparing(node, now_ms);
 }
 
 /* ---- PREPARING ---- */
+
+/* Workers learn from the bundle; so does ops, which need not have prepared anything. Says what has changed where both
+ * the old and the new log level let it be seen. */
+static void commit_config(struct fae_node *node)
+{
+    struct fae_reload *r = &node->reload;
+    struct fae_child *ops = &node->children[node->n_workers];
+    _Atomic uint32_t *level = &node->shared.slots->log_level;
+    uint32_t was = atomic_load(level);
+
+    fae_runconf_adopt(&node->config, &r->config);
+    node->log.level = (enum fae_log_level)node->config.log_level;
+    if (node->log.level < was)
+        atomic_store(level, node->log.level);
+    log_lines(FAE_LOG_INFO, &r->checker.out, words[r->kind]);
+    atomic_store(level, node->log.level);
+    if (ops->pid && fae_life_send(ops->life, ticket(r), node->committed.fd))
+        FAE_WARN("ops takes no configuration until it is replaced");
+}
 
 static void commit(struct fae_node *node, uint64_t now_ms)
 {
@@ -212,6 +239,7 @@ static void commit(struct fae_node *node, uint64_t now_ms)
     node->previous = node->committed;
     node->committed = r->next;
     atomic_store(&node->shared.slots->generation, node->committed.generation);
+    commit_config(node);
     r->state = FAE_RELOAD_SWITCHING;
     r->deadline_ms = now_ms + SWITCH_MS;
     for (unsigned i = 0; i < node->n_workers; i++) {
@@ -279,7 +307,7 @@ static void step_switching(struct fae_node *node, uint64_t now_ms)
         }
     }
     if (!waits) {
-        finish(node, FAE_OK, NULL);
+        finish(node, FAE_OK, &r->checker.out);
         return;
     }
     if (now_ms >= r->deadline_ms)
@@ -322,7 +350,7 @@ void fae_reload_mail(struct fae_node *node, const struct fae_mail *mail)
     if (r->state == FAE_RELOAD_IDLE || mail->arg != ticket(r) || slot >= node->n_workers ||
         mail->from_incarnation != incarnation(node, slot))
         return;
-    switch ((enum fae_mail_type)mail->type) {
+    switch (mail->type) {
     case FAE_MAIL_PREPARED:
         if (r->state == FAE_RELOAD_PREPARING && r->current == (int)slot) {
             r->prepared[slot] = mail->from_incarnation;
@@ -338,13 +366,7 @@ void fae_reload_mail(struct fae_node *node, const struct fae_mail *mail)
         if (r->state == FAE_RELOAD_SWITCHING)
             r->prepared[slot] = 0;
         return;
-    case FAE_MAIL_READY:
-    case FAE_MAIL_START_FAILED:
-    case FAE_MAIL_PREPARE:
-    case FAE_MAIL_SWITCH:
-    case FAE_MAIL_ABORT:
-    case FAE_MAIL_DRAIN:
-    case FAE_MAIL_STOP: return;
+    default: return; /* not about reloads */
     }
 }
 

@@ -20,6 +20,7 @@
 #include "proc/checker.h"
 #include "proc/stored.h"
 
+struct fae_config;
 struct fae_mail;
 struct fae_node;
 
@@ -44,6 +45,7 @@ struct fae_reload {
     uint64_t started_ms, deadline_ms;
     struct fae_checker checker;
     struct fae_stored next;
+    struct fae_config *config;          /* of next; NULL: as it is */
     int current;                        /* the worker that prepares; -1: none */
     uint32_t prepared[FAE_WORKERS_MAX]; /* the incarnation that has prepared, or has yet to switch; 0: none */
     bool hup;                           /* a SIGHUP waits for its turn */

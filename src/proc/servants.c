@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/config_report.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/opt.h"
+#include "proc/runconf.h"
 #include "proc/stored.h"
 #include "vm/vm.h"
 
@@ -236,12 +238,16 @@ static enum fae_err write_fd(int fd, const struct fae_buf *bytes)
     return FAE_OK;
 }
 
-static enum fae_err fill(const struct fae_servants_job *job, struct fae_buf *why)
+/* ---- the job ---- */
+
+static enum fae_err fill(const struct fae_servants_job *job, const struct fae_config *config, struct fae_buf *why)
 {
     struct fae_buf bytes = { 0 };
-    enum fae_err err = fae_servants_read(job->config, &bytes, why);
+    enum fae_err err = fae_servants_read(config, &bytes, why);
 
     if (!err) {
+        if (job->opts->conf_path)
+            fae_runconf_store(&bytes, config);
         err = write_fd(job->fd, &bytes);
         if (err)
             fae_buf_printf(why, "cannot store the servants: %s\n", strerror(errno));
@@ -250,11 +256,44 @@ static enum fae_err fill(const struct fae_servants_job *job, struct fae_buf *why
     return err;
 }
 
-enum fae_err fae_servants_job(void *arg, struct fae_buf *why)
+/* What an earlier generation ran with. */
+static enum fae_err load_kept(const struct fae_servants_job *job, struct fae_config *next, struct fae_buf *text)
 {
-    const struct fae_servants_job *job = arg;
     struct fae_bundle bundle;
-    enum fae_err err = job->from_disk ? fill(job, why) : FAE_OK;
+    char why[512];
+    enum fae_err err = fae_stored_map(job->fd, &bundle);
+
+    if (err) {
+        fae_buf_printf(text, "cannot map the servants: %s\n", fae_err_text(err));
+        return err;
+    }
+    err = fae_runconf_load(next, &bundle, why, sizeof why);
+    fae_stored_unmap(&bundle);
+    if (err == FAE_NOT_FOUND) {
+        fae_config_copy(next, job->config);
+        return FAE_OK;
+    }
+    if (err)
+        fae_buf_printf(text, "%s\n", why);
+    else
+        fae_config_diff(text, job->config, next);
+    return err;
+}
+
+static enum fae_err configure(const struct fae_servants_job *job, struct fae_config *next, struct fae_buf *text)
+{
+    if (job->from == FAE_SERVANTS_KEPT)
+        return load_kept(job, next, text);
+    if (job->from == FAE_SERVANTS_RELOAD && job->opts->conf_path)
+        return fae_runconf_reread(next, job->opts, job->config, text);
+    fae_config_copy(next, job->config);
+    return FAE_OK;
+}
+
+static enum fae_err check(const struct fae_servants_job *job, const struct fae_config *config, struct fae_buf *why)
+{
+    struct fae_bundle bundle;
+    enum fae_err err = job->from == FAE_SERVANTS_KEPT ? FAE_OK : fill(job, config, why);
 
     if (err)
         return err;
@@ -263,7 +302,27 @@ enum fae_err fae_servants_job(void *arg, struct fae_buf *why)
         fae_buf_printf(why, "cannot map the servants: %s\n", fae_err_text(err));
         return err;
     }
-    err = fae_servants_check(job->config, &bundle, job->generation, why);
+    err = fae_servants_check(config, &bundle, job->generation, why);
     fae_stored_unmap(&bundle);
+    return err;
+}
+
+enum fae_err fae_servants_job(void *arg, struct fae_buf *out)
+{
+    const struct fae_servants_job *job = arg;
+    struct fae_config *next = fae_alloc(sizeof *next);
+    struct fae_buf changes = { 0 };
+    enum fae_err err = configure(job, next, &changes);
+
+    if (!err) {
+        err = check(job, next, out);
+        fae_config_fini(next);
+    } else {
+        fae_buf_add(out, changes.data, changes.len);
+    }
+    if (!err)
+        fae_buf_add(out, changes.data, changes.len);
+    fae_buf_fini(&changes);
+    free(next);
     return err;
 }

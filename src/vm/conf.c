@@ -185,6 +185,7 @@ static void conf_free(struct fae_conf **conf)
     fae_buf_fini(&(*conf)->text);
     fae_buf_fini(&(*conf)->rows);
     fae_buf_fini(&(*conf)->json);
+    fae_buf_fini(&(*conf)->words);
     free(*conf);
     *conf = NULL;
 }
@@ -195,6 +196,7 @@ enum fae_err fae_conf_eval_some(const char *path, struct fae_buf *rows_out, stru
     enum fae_err err;
 
     FAE_ASSERT(fae_config_n_opts <= FAE_CONF_OPTS_MAX);
+    FAE_ASSERT(fae_config_n_sections <= FAE_CONF_SECTIONS_MAX);
     fae_config_init(&conf->config);
     err = read_file(conf, path);
     if (!err) {

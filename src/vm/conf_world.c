@@ -76,12 +76,15 @@ static void push_unknown(lua_State *L)
 
 static const char *nearest(const char *name)
 {
-    static const char *const others[] = { "listen",   "servant",  "string", "table", "math",
-                                          "tonumber", "tostring", "pairs",  "ipairs" };
+    static const char *const others[] = { "string", "table", "math", "tonumber", "tostring", "pairs", "ipairs" };
     struct fae_suggest s = { .word = name };
 
     for (unsigned i = 0; i < fae_config_n_opts; i++)
         fae_suggest_offer(&s, fae_config_opts[i].name);
+    for (unsigned i = 0; i < fae_config_n_sections; i++)
+        fae_suggest_offer(&s, fae_config_sections[i].name);
+    for (unsigned i = 0; i < FAE_CONF_N_TABLES; i++)
+        fae_suggest_offer(&s, fae_conf_table_words[i]);
     for (unsigned i = 0; i < sizeof others / sizeof *others; i++)
         fae_suggest_offer(&s, others[i]);
     return s.best;
