@@ -26,6 +26,8 @@ static void addresses_read_and_write(void **state)
         { "localhost:65535", "tcp://127.0.0.1:65535", 65535, false },
         { "tcp://*:80", "tcp://0.0.0.0:80", 80, false },
         { "tcp://[::1]:9001", "tcp://[::1]:9001", 9001, false },
+        { "tls://127.0.0.1:9002", "tls://127.0.0.1:9002", 9002, false },
+        { "tls://[::1]:9002", "tls://[::1]:9002", 9002, false },
         { "[2001:db8::1]:1", "tcp://[2001:db8::1]:1", 1, false },
         { "unix:/run/fae.sock", "unix:/run/fae.sock", 0, true },
         { "unix:///run/fae.sock", "unix:/run/fae.sock", 0, true },
@@ -44,6 +46,7 @@ static void addresses_read_and_write(void **state)
         assert_string_equal(why, "untouched");
         assert_int_equal(fae_addr_port(&addr), rows[i].port);
         assert_int_equal(fae_addr_is_unix(&addr), rows[i].is_unix);
+        assert_int_equal(addr.tls, strncmp(rows[i].text, "tls:", 4) == 0);
         fae_addr_format(&addr, text);
         assert_string_equal(text, rows[i].want);
     }
@@ -67,7 +70,7 @@ static void bad_addresses_are_told(void **state)
         { "tcp://example.com:80", "\"example.com\" is not an IP address (names are not looked up)" },
         { "tcp://256.0.0.1:80", "\"256.0.0.1\" is not an IP address (names are not looked up)" },
         { "tcp://[::g]:80", "\"::g\" is not an IP address (names are not looked up)" },
-        { "http://127.0.0.1:80", "\"http://127.0.0.1:80\": an address starts with tcp:// or unix:" },
+        { "http://127.0.0.1:80", "\"http://127.0.0.1:80\": an address starts with tcp://, tls:// or unix:" },
         { "unix:", "a unix address needs a path, as in unix:/run/fae.sock" },
         { "unix://", "a unix address needs a path, as in unix:/run/fae.sock" },
         { PATH_107 "b", "the path of a unix socket may have 107 bytes, this one has 108" },

@@ -15,6 +15,8 @@ struct opts {
     const char *addr;
     uint64_t timeout_ms;
     bool raw;
+    const char *token_file;
+    struct fae_trust trust;
     const char *method;
     char **params;
     int n_params;
@@ -47,11 +49,15 @@ static int read_args(int argc, char **argv, struct opts *o)
         }
         if ((value = fae_cmd_value(argv[0], argc, argv, &i, "-s"))) {
             o->addr = value;
+        } else if ((value = fae_cmd_value(argv[0], argc, argv, &i, "--token-file"))) {
+            o->token_file = value;
         } else if ((value = fae_cmd_value(argv[0], argc, argv, &i, "-t"))) {
             int code = read_timeout(argv[0], value, &o->timeout_ms);
 
             if (code)
                 return code;
+        } else if (fae_trust_option(argv[0], argc, argv, &i, &o->trust)) {
+            continue;
         } else if (strcmp(argv[i], "-r") == 0) {
             o->raw = true;
         } else {
@@ -95,7 +101,7 @@ static int print_error(const uint8_t *error)
     return FAE_EXIT_FAILED;
 }
 
-static int call(const struct opts *o, const struct fae_addr *addr, struct fae_buf *request)
+static int call(const struct opts *o, const struct fae_addr *addr, struct fae_buf *request, const struct fae_buf *token)
 {
     uint64_t deadline_ms = fae_now_ms() + o->timeout_ms;
     struct fae_client client;
@@ -103,7 +109,9 @@ static int call(const struct opts *o, const struct fae_addr *addr, struct fae_bu
     enum fae_err err;
     int code;
 
+    fae_client_add_token(request, token);
     fae_client_init(&client);
+    client.trust = &o->trust;
     err = fae_client_open(&client, addr, deadline_ms);
     if (!err)
         err = fae_client_call(&client, request, deadline_ms, &answer);
@@ -119,7 +127,7 @@ static int call(const struct opts *o, const struct fae_addr *addr, struct fae_bu
 
 int fae_cmd_call(int argc, char **argv)
 {
-    struct fae_buf request = { 0 };
+    struct fae_buf request = { 0 }, token = { 0 };
     struct fae_addr addr;
     struct opts o;
     char why[256];
@@ -128,10 +136,12 @@ int fae_cmd_call(int argc, char **argv)
     if (code)
         return code;
     if (fae_client_addr(o.addr, &addr, why, sizeof why) ||
-        fae_client_request(&request, o.method, o.params, o.n_params, why, sizeof why))
+        fae_client_request(&request, o.method, o.params, o.n_params, why, sizeof why) ||
+        fae_client_token(o.token_file, &token, why, sizeof why))
         code = fae_cmd_usage(argv[0], "%s", why);
     else
-        code = call(&o, &addr, &request);
+        code = call(&o, &addr, &request, &token);
+    fae_buf_fini(&token);
     fae_buf_fini(&request);
     return code;
 }

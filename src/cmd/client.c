@@ -6,6 +6,7 @@
 #include "cmd/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "cmd/mpjson.h"
+#include "rpc/access.h"
 
 /* ---- requests ---- */
 
@@ -45,6 +47,71 @@ enum fae_err fae_client_request(struct fae_buf *out, const char *method, char *c
     return FAE_OK;
 }
 
+/* ---- tokens ---- */
+
+static void trim(struct fae_buf *text)
+{
+    size_t front = 0;
+
+    while (text->len && strchr(" \t\r\n", text->data[text->len - 1]))
+        text->len--;
+    while (front < text->len && strchr(" \t\r\n", text->data[front]))
+        front++;
+    if (front)
+        fae_buf_shift(text, front);
+}
+
+enum fae_err fae_client_read_token(int fd, const char *name, struct fae_buf *token_out, char *why, size_t size)
+{
+    ssize_t n;
+
+    do {
+        n = read(fd, fae_buf_room(token_out, FAE_TOKEN_LEN_MAX), FAE_TOKEN_LEN_MAX);
+        if (n > 0)
+            token_out->len += (size_t)n;
+    } while ((n > 0 && token_out->len <= FAE_TOKEN_LEN_MAX) || (n < 0 && errno == EINTR));
+    if (n < 0) {
+        snprintf(why, size, "%s: %s", name, strerror(errno));
+        return FAE_BAD_ARGS;
+    }
+    trim(token_out);
+    if (token_out->len > 0 && token_out->len <= FAE_TOKEN_LEN_MAX)
+        return FAE_OK;
+    snprintf(why, size, "%s: a token has 1 to %u bytes", name, FAE_TOKEN_LEN_MAX);
+    return FAE_BAD_ARGS;
+}
+
+enum fae_err fae_client_token(const char *path, struct fae_buf *token_out, char *why, size_t size)
+{
+    const char *env = getenv("FAE_TOKEN");
+    enum fae_err err;
+    int fd;
+
+    if (!path) {
+        if (env && *env)
+            fae_buf_add(token_out, env, strlen(env));
+        return FAE_OK;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        snprintf(why, size, "%s: %s", path, strerror(errno));
+        return FAE_BAD_ARGS;
+    }
+    err = fae_client_read_token(fd, path, token_out, why, size);
+    close(fd);
+    return err;
+}
+
+void fae_client_add_token(struct fae_buf *request, const struct fae_buf *token)
+{
+    if (token->len == 0)
+        return;
+    request->data[0] = 0x95;
+    fae_mp_map(request, 1);
+    fae_mp_str(request, "token", 5);
+    fae_mp_str(request, (const char *)token->data, token->len);
+}
+
 /* ---- the connection ---- */
 
 void fae_client_init(struct fae_client *client)
@@ -55,6 +122,7 @@ void fae_client_init(struct fae_client *client)
 
 static void hang_up(struct fae_client *client)
 {
+    fae_tls_free(&client->tls);
     if (client->fd >= 0)
         close(client->fd);
     client->fd = -1;
@@ -63,6 +131,7 @@ static void hang_up(struct fae_client *client)
 void fae_client_fini(struct fae_client *client)
 {
     hang_up(client);
+    fae_tls_ctx_free(&client->tls_ctx);
     fae_buf_fini(&client->in);
     fae_buf_fini(&client->farewell);
 }
@@ -81,6 +150,39 @@ static int ms_left(uint64_t deadline_ms)
     return now_ms >= deadline_ms ? 0 : deadline_ms - now_ms > 1000000 ? 1000000 : (int)(deadline_ms - now_ms);
 }
 
+static enum fae_err shake_hands(struct fae_client *client, uint64_t deadline_ms)
+{
+    int rc;
+
+    while ((rc = fae_tls_handshake(client->tls)) < 0 && errno == EAGAIN) {
+        struct pollfd pfd = { .fd = client->fd, .events = fae_tls_wants_write(client->tls) ? POLLOUT : POLLIN };
+
+        if (poll(&pfd, 1, ms_left(deadline_ms)) == 0)
+            return fail(client, FAE_TIMEOUT, "the TLS handshake did not end in time (see -t)");
+    }
+    if (rc > 0)
+        return FAE_OK;
+    return fail(client, FAE_UNAVAILABLE, rc == 0 ? "handshake: the node hung up" : fae_tls_why());
+}
+
+static enum fae_err open_tls(struct fae_client *client, const struct fae_addr *addr, uint64_t deadline_ms)
+{
+    static const struct fae_trust nothing;
+    const struct fae_trust *trust = client->trust ? client->trust : &nothing;
+    enum fae_err err = FAE_OK;
+
+    if (!client->tls_ctx)
+        err = fae_trust_open(trust, addr, &client->tls_ctx, client->why, sizeof client->why);
+    if (err) {
+        hang_up(client);
+        return err;
+    }
+    client->tls = fae_trust_connect(trust, addr, client->tls_ctx, client->fd);
+    if (!client->tls)
+        return fail(client, FAE_BAD_ARGS, "TLS: no memory, or a name that cannot be asked for");
+    return shake_hands(client, deadline_ms);
+}
+
 enum fae_err fae_client_open(struct fae_client *client, const struct fae_addr *addr, uint64_t deadline_ms)
 {
     const struct timespec pause = { .tv_nsec = 2000000 };
@@ -92,7 +194,7 @@ enum fae_err fae_client_open(struct fae_client *client, const struct fae_addr *a
            ms_left(deadline_ms) > 0)
         nanosleep(&pause, NULL);
     if (!err)
-        return FAE_OK;
+        return addr->tls ? open_tls(client, addr, deadline_ms) : FAE_OK;
     client->fd = -1;
     fae_addr_format(addr, text);
     snprintf(client->why, sizeof client->why, "%s: %s%s", text, strerror(errno),
@@ -181,11 +283,14 @@ static enum fae_err on_end(struct fae_client *client, struct fae_answer *answer_
 static enum fae_err receive(struct fae_client *client, struct fae_answer *answer_out)
 {
     uint8_t *room = fae_buf_room(&client->in, FAE_READ_CHUNK);
-    ssize_t n = recv(client->fd, room, FAE_READ_CHUNK, MSG_DONTWAIT);
+    ssize_t n = client->tls ? fae_tls_recv(client->tls, room, FAE_READ_CHUNK)
+                            : recv(client->fd, room, FAE_READ_CHUNK, MSG_DONTWAIT);
     enum fae_err err;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return FAE_MORE;
+    if (n < 0 && errno == EPROTO) /* such as: the node wants a certificate */
+        return fail(client, FAE_UNAVAILABLE, fae_tls_why());
     if (n <= 0)
         return on_end(client, answer_out);
     client->in.len += (size_t)n;
@@ -195,6 +300,12 @@ static enum fae_err receive(struct fae_client *client, struct fae_answer *answer
     if (err == FAE_LIMIT)
         return fail(client, err, "the answer is larger than any that fae sends");
     return err;
+}
+
+static ssize_t send_some(struct fae_client *client, const uint8_t *bytes, size_t len)
+{
+    return client->tls ? fae_tls_send(client->tls, bytes, len)
+                       : send(client->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void set_msgid(struct fae_client *client, struct fae_buf *request)
@@ -215,26 +326,27 @@ enum fae_err fae_client_call(struct fae_client *client, struct fae_buf *request,
     set_msgid(client, request);
     while (err == FAE_MORE) {
         struct pollfd pfd = { .fd = client->fd, .events = POLLIN };
+        bool pending = client->tls && fae_tls_pending(client->tls);
         int ready;
 
         if (sent < request->len)
             pfd.events |= POLLOUT;
-        ready = poll(&pfd, 1, ms_left(deadline_ms));
+        ready = poll(&pfd, 1, pending ? 0 : ms_left(deadline_ms));
         if (ready < 0 && errno != EINTR)
             return fail(client, FAE_SYSTEM, strerror(errno));
         if (ready <= 0 && ms_left(deadline_ms) == 0)
             return fail(client, FAE_TIMEOUT, "no answer came in time (see -t)");
-        if (ready <= 0)
+        if (ready <= 0 && !pending)
             continue;
         if (pfd.revents & POLLOUT) {
-            ssize_t n = send(client->fd, request->data + sent, request->len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+            ssize_t n = send_some(client, request->data + sent, request->len - sent);
 
             if (n > 0)
                 sent += (size_t)n;
             else if (n < 0 && errno != EAGAIN && errno != EINTR)
                 sent = request->len; /* nobody takes the rest, but the reason may lie there to be read */
         }
-        if (pfd.revents & ~POLLOUT)
+        if (pfd.revents & ~POLLOUT || pending)
             err = receive(client, answer_out);
     }
     return err;

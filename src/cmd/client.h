@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "cmd/trust.h"
 #include "net/addr.h"
 #include "wire/msgpack.h"
 
@@ -19,6 +20,9 @@
 #define FAE_REQUEST_MSGID_AT 3
 
 struct fae_client {
+    const struct fae_trust *trust; /* borrowed; how to meet a tls:// address; set before open */
+    struct fae_tls_ctx *tls_ctx;
+    struct fae_tls *tls;     /* NULL on a plain connection */
     int fd;                  /* -1 while there is no connection */
     uint32_t msgid;          /* of the last call */
     struct fae_buf in;       /* received and not yet dropped */
@@ -39,6 +43,13 @@ enum fae_err fae_client_addr(const char *flag, struct fae_addr *addr_out, char *
 /* Appends a request with msgid 0; params are JSON texts. FAE_BAD_ARGS with a sentence for one that is none. */
 enum fae_err fae_client_request(struct fae_buf *out, const char *method, char *const *params, int n, char *why_out,
                                 size_t why_size);
+
+/* The token to show: what is in the file (NULL: $FAE_TOKEN), nothing if there is none. The caller's to free. */
+enum fae_err fae_client_token(const char *path, struct fae_buf *token_out, char *why_out, size_t why_size);
+/* A token from a descriptor, without the blanks around it; `name` is for the sentence. BAD_ARGS: none, or too long. */
+enum fae_err fae_client_read_token(int fd, const char *name, struct fae_buf *token_out, char *why_out, size_t why_size);
+/* Gives a request made by fae_client_request a context with the token; nothing for an empty one. */
+void fae_client_add_token(struct fae_buf *request, const struct fae_buf *token);
 
 void fae_client_init(struct fae_client *client);
 void fae_client_fini(struct fae_client *client);

@@ -16,6 +16,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define HOST_MAX (INET6_ADDRSTRLEN - 1) /* characters */
+
 static enum fae_err parse_unix(const char *path, struct fae_addr *addr, char *why, size_t size)
 {
     struct sockaddr_un *un = (struct sockaddr_un *)&addr->sa;
@@ -93,8 +95,10 @@ enum fae_err fae_addr_parse(const char *text, struct fae_addr *addr_out, char *w
         err = parse_unix(text + 5 + (strncmp(text + 5, "//", 2) == 0 ? 2 : 0), &addr, why, size);
     else if (strncmp(text, "tcp://", 6) == 0)
         err = parse_tcp(text + 6, &addr, why, size);
+    else if (strncmp(text, "tls://", 6) == 0)
+        addr.tls = true, err = parse_tcp(text + 6, &addr, why, size);
     else if (strstr(text, "://"))
-        err = FAE_BAD_CONFIG, snprintf(why, size, "\"%s\": an address starts with tcp:// or unix:", text);
+        err = FAE_BAD_CONFIG, snprintf(why, size, "\"%s\": an address starts with tcp://, tls:// or unix:", text);
     else if (strchr(text, '/'))
         err = parse_unix(text, &addr, why, size);
     else
@@ -104,23 +108,28 @@ enum fae_err fae_addr_parse(const char *text, struct fae_addr *addr_out, char *w
     return err;
 }
 
+void fae_addr_host(const struct fae_addr *addr, char *host)
+{
+    *host = '\0';
+    if (addr->sa.ss_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)&addr->sa)->sin_addr, host, FAE_ADDR_TEXT);
+    else if (addr->sa.ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&addr->sa)->sin6_addr, host, FAE_ADDR_TEXT);
+}
+
 void fae_addr_format(const struct fae_addr *addr, char *text)
 {
-    char host[INET6_ADDRSTRLEN] = "";
+    const char *kind = addr->tls ? "tls" : "tcp";
+    char host[FAE_ADDR_TEXT];
 
+    fae_addr_host(addr, host);
     switch (addr->sa.ss_family) {
     case AF_UNIX:
         snprintf(text, FAE_ADDR_TEXT, "unix:%s",
                  addr->len > sizeof(sa_family_t) ? ((const struct sockaddr_un *)&addr->sa)->sun_path : "");
         return;
-    case AF_INET6:
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)&addr->sa)->sin6_addr, host, sizeof host);
-        snprintf(text, FAE_ADDR_TEXT, "tcp://[%s]:%u", host, fae_addr_port(addr));
-        return;
-    case AF_INET:
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)&addr->sa)->sin_addr, host, sizeof host);
-        snprintf(text, FAE_ADDR_TEXT, "tcp://%s:%u", host, fae_addr_port(addr));
-        return;
+    case AF_INET6: snprintf(text, FAE_ADDR_TEXT, "%s://[%.*s]:%u", kind, HOST_MAX, host, fae_addr_port(addr)); return;
+    case AF_INET: snprintf(text, FAE_ADDR_TEXT, "%s://%.*s:%u", kind, HOST_MAX, host, fae_addr_port(addr)); return;
     default: snprintf(text, FAE_ADDR_TEXT, "-");
     }
 }
@@ -128,6 +137,24 @@ void fae_addr_format(const struct fae_addr *addr, char *text)
 bool fae_addr_is_unix(const struct fae_addr *addr)
 {
     return addr->sa.ss_family == AF_UNIX;
+}
+
+bool fae_addr_is_loopback(const struct fae_addr *addr)
+{
+    if (addr->sa.ss_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)&addr->sa)->sin_addr.s_addr) >> 24 == 127;
+    return addr->sa.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)&addr->sa)->sin6_addr);
+}
+
+bool fae_addr_ip(const struct fae_addr *addr, struct fae_ip *ip)
+{
+    if (addr->sa.ss_family == AF_INET)
+        fae_ip_of_v4(ip, &((const struct sockaddr_in *)&addr->sa)->sin_addr);
+    else if (addr->sa.ss_family == AF_INET6)
+        memcpy(ip->bytes, &((const struct sockaddr_in6 *)&addr->sa)->sin6_addr, sizeof ip->bytes);
+    else
+        return false;
+    return true;
 }
 
 unsigned fae_addr_port(const struct fae_addr *addr)

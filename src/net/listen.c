@@ -90,11 +90,24 @@ static enum fae_err probe_tcp(const struct fae_listener *ln, struct why why)
     return err;
 }
 
-/* Accepted sockets inherit TCP_NODELAY from the one that listens. */
+static bool set_to(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof value) == 0;
+}
+
+/* A client whose machine or network is gone says nothing; the kernel asks it. */
+static bool keep_alive(int fd)
+{
+    return set(fd, SOL_SOCKET, SO_KEEPALIVE) && set_to(fd, IPPROTO_TCP, TCP_KEEPIDLE, FAE_KEEPALIVE_IDLE_S) &&
+           set_to(fd, IPPROTO_TCP, TCP_KEEPINTVL, FAE_KEEPALIVE_PAUSE_S) &&
+           set_to(fd, IPPROTO_TCP, TCP_KEEPCNT, FAE_KEEPALIVE_PROBES);
+}
+
+/* Accepted sockets inherit these from the one that listens. */
 static bool listen_tcp(const struct fae_listener *ln, int fd, int backlog)
 {
     return prepare_tcp(ln, fd) && set(fd, SOL_SOCKET, SO_REUSEPORT) && set(fd, IPPROTO_TCP, TCP_NODELAY) &&
-           bind_to(ln, fd) == 0 && listen(fd, backlog) == 0;
+           keep_alive(fd) && bind_to(ln, fd) == 0 && listen(fd, backlog) == 0;
 }
 
 static enum fae_err open_tcp(struct fae_listener *ln, unsigned n_workers, int backlog, struct why why)
@@ -135,6 +148,22 @@ static enum fae_err ask_unix(const struct fae_listener *ln, struct why why)
     return err;
 }
 
+/* Where everyone may put files, anybody can put a socket of his own in the place of ours. */
+static enum fae_err check_folder(const struct fae_listener *ln, const char *path, struct why why)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[sizeof((struct sockaddr_un *)0)->sun_path];
+    struct stat st;
+
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    if (stat(folder, &st) != 0)
+        return refused(ln, why);
+    if (!(st.st_mode & S_IWOTH) || st.st_mode & S_ISVTX)
+        return FAE_OK;
+    say(ln, why, "everyone may write in its folder, and so put another socket in its place");
+    return FAE_SYSTEM;
+}
+
 static enum fae_err clear_path(const struct fae_listener *ln, const char *path, struct why why)
 {
     struct stat st;
@@ -149,7 +178,7 @@ static enum fae_err clear_path(const struct fae_listener *ln, const char *path, 
     err = ask_unix(ln, why);
     if (err)
         return err;
-    if (geteuid() != 0 && st.st_uid != geteuid()) {
+    if (st.st_uid != geteuid() && !(geteuid() == 0 && st.st_uid == ln->account)) {
         say(ln, why, "the old socket there belongs to another user");
         return FAE_SYSTEM;
     }
@@ -192,6 +221,8 @@ static enum fae_err open_unix(struct fae_listener *ln, int backlog, struct why w
     int fd, rc;
 
     err = find_group(ln, &gid, why);
+    if (!err)
+        err = check_folder(ln, path, why);
     if (!err)
         err = clear_path(ln, path, why);
     if (err)

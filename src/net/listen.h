@@ -14,13 +14,17 @@
 #include "base/limits.h"
 #include "net/addr.h"
 
+struct fae_tls_ctx;
+
 struct fae_listener {
     struct fae_addr addr;     /* with the real port, once open */
     char text[FAE_ADDR_TEXT]; /* of addr */
     bool half_close;
-    mode_t mode;       /* unix: of the socket file */
-    const char *group; /* unix: its group, borrowed; NULL or "": left as it is */
-    bool shared;       /* one fd for all workers, fds[0] */
+    mode_t mode;             /* unix: of the socket file */
+    const char *group;       /* unix: its group, borrowed; NULL or "": left as it is */
+    uid_t account;           /* unix: whose socket root may replace besides its own, when it is stale */
+    struct fae_tls_ctx *tls; /* what is spoken on it, borrowed; NULL: nothing but the protocol */
+    bool shared;             /* one fd for all workers, fds[0] */
     unsigned n_fds;
     int fds[FAE_WORKERS_MAX];
 };

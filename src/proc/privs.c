@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/sanitize.h"
+
 #define STACK_BYTES (96u * 1024 * 1024)
 
 void fae_privs_limits(void)
@@ -32,11 +34,17 @@ void fae_privs_limits(void)
         limit.rlim_cur = limit.rlim_max < STACK_BYTES ? limit.rlim_max : STACK_BYTES;
         setrlimit(RLIMIT_STACK, &limit);
     }
-    /* A core holds what clients sent; whoever wants one raises the soft limit with prlimit. */
+}
+
+void fae_privs_cores(bool wanted, bool traced)
+{
+    struct rlimit limit;
+
     if (getrlimit(RLIMIT_CORE, &limit) == 0) {
-        limit.rlim_cur = 0;
+        limit.rlim_cur = wanted ? limit.rlim_max : 0;
         setrlimit(RLIMIT_CORE, &limit);
     }
+    prctl(PR_SET_DUMPABLE, wanted || traced || FAE_ASAN || FAE_TSAN, 0, 0, 0); /* a change of accounts has reset it */
 }
 
 enum fae_err fae_privs_account(const char *user, uid_t *uid_out, gid_t *gid_out, char *why_out, size_t why_size)

@@ -13,6 +13,10 @@
 
 /* Raises the limit of open files as far as it goes. */
 void fae_privs_limits(void);
+/* A core file holds what clients sent, and so does what a debugger of the same account can read. Cores are left only if
+ * `wanted`; unless they are, or somebody is to trace the process, no other process of the account may look into it. To be
+ * called once the account is what it stays. */
+void fae_privs_cores(bool wanted, bool traced);
 /* The account's ids; BAD_CONFIG with a sentence in why_out. "" is the account we have. */
 enum fae_err fae_privs_account(const char *user, uid_t *uid_out, gid_t *gid_out, char *why_out, size_t why_size);
 /* Could that account make and remove files in the folder? To be asked while there is still a way back. */
