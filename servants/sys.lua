@@ -23,7 +23,8 @@ sys.method("time", { args = {}, idempotent = true, doc = "the node's clock, mill
   function() return fae.time.now_ms() end)
 
 sys.method("hello", { args = { "map?" }, idempotent = true,
-  doc = 'what the node is; {error = "string" | "map" | "array"} chooses how errors look in this session' },
+  doc = 'what the node is, and whom it takes you for; {error = "string" | "map" | "array"} chooses how errors look in '
+    .. "this session, {token = ...} says who you are" },
   function(call, wishes)
     local form = wishes and wishes.error
     if form ~= nil then
@@ -31,9 +32,12 @@ sys.method("hello", { args = { "map?" }, idempotent = true,
       if not ok then return nil, err end
     end
     local about = node.about()
+    local roles = fae.array {}
+    for role in (call.roles or ""):gmatch "%S+" do roles[#roles + 1] = role end
     return {
       name = "fae", version = about.version, build = about.build, generation = call.generation,
       message_max = about.message_max, call_timeout_ms = about.call_timeout_ms, session = call.session,
+      roles = about.access and roles or nil, who = call.who,
     }
   end)
 
