@@ -164,7 +164,7 @@ static void methods_are_summed_and_sorted(void **state)
     assert_true(us(m, "p90_us") == us(m, "p50_us"));
     assert_true(us(m, "p99_us") > 1500 && us(m, "p99_us") <= 1875);
     assert_true(us(m, "max_us") == us(m, "p99_us"));
-    assert_int_equal(json_object_size(m), 7);
+    assert_int_equal(json_object_size(m), 12);
     json_decref(j);
 }
 
@@ -176,10 +176,12 @@ static void workers_show_their_slots(void **state)
     static const struct {
         const char *key;
         int want;
-    } want[] = { { "slot", 1 },          { "pid", 4711 },         { "incarnation", 2 },     { "generation", 3 },
-                 { "sessions", 4 },      { "calls", 5 },          { "accepted", 6 },        { "deaths", 7 },
-                 { "lua_bytes", 8 },     { "old_calls", 9 },      { "bytes_in", 10 },       { "bytes_out", 11 },
-                 { "bad_messages", 12 }, { "notifications", 13 }, { "unknown_methods", 14 } };
+    } want[] = {
+        { "slot", 1 },          { "pid", 4711 },         { "incarnation", 2 },      { "generation", 3 },
+        { "sessions", 4 },      { "calls", 5 },          { "accepted", 6 },         { "deaths", 7 },
+        { "lua_bytes", 8 },     { "old_calls", 9 },      { "bytes_in", 10 },        { "bytes_out", 11 },
+        { "bad_messages", 12 }, { "notifications", 13 }, { "unknown_methods", 14 }, { "lua_collections", 15 }
+    };
 
     (void)state;
     s->state = FAE_SLOT_DRAINING;
@@ -197,6 +199,11 @@ static void workers_show_their_slots(void **state)
     w->n_bad_messages = 12;
     w->n_notifications = 13;
     w->n_unknown_methods = 14;
+    w->n_collections = 15;
+    w->collect_ns = 2500;
+    w->lag_last_ns = 1500000;
+    fae_timing_add(&w->lag, 1500000);
+    fae_timing_add(&w->turn, 20000);
     j = as_json();
     workers = json_object_get(j, "workers");
     assert_int_equal(json_array_size(workers), 2);
@@ -205,7 +212,10 @@ static void workers_show_their_slots(void **state)
     assert_string_equal(json_string_value(json_object_get(row1, "state")), "draining");
     for (unsigned i = 0; i < UNIT_N(want); i++)
         assert_int_equal(number(row1, want[i].key), want[i].want);
-    assert_int_equal(json_object_size(row1), UNIT_N(want) + 1);
+    assert_true(us(row1, "lag_us") == 1500);
+    assert_true(us(row1, "lag_p99_us") > 1500 && us(row1, "lag_p99_us") < 1900);
+    assert_true(us(row1, "turn_max_us") > 20 && us(row1, "turn_max_us") < 26);
+    assert_true(us(row1, "lua_collect_us") == 2.5);
     s->state = 77; /* a broken worker's */
     json_decref(j);
     j = as_json();
@@ -227,6 +237,161 @@ static void the_node_says_its_age(void **state)
     json_decref(j);
 }
 
+static void methods_tell_what_waits(void **state)
+{
+    struct fae_method_stats *m = &stats->workers[1].methods[row("shop.buy")];
+    json_t *j, *buy;
+
+    (void)state;
+    m->n_slow = 3;
+    m->n_parked = 2; /* none was answered yet */
+    m->ns = 9000000;
+    m->wait_ns = 7000000;
+    j = as_json();
+    assert_int_equal(json_array_size(json_object_get(j, "methods")), 1);
+    buy = json_array_get(json_object_get(j, "methods"), 0);
+    assert_int_equal(number(buy, "calls"), 0);
+    assert_int_equal(number(buy, "slow"), 3);
+    assert_int_equal(number(buy, "in_flight"), 2);
+    assert_true(us(buy, "sum_us") == 9000);
+    assert_true(us(buy, "wait_us") == 7000);
+    assert_int_equal(number(json_object_get(j, "node"), "slow"), 3);
+    json_decref(j);
+}
+
+static void errors_and_limits_are_summed(void **state)
+{
+    json_t *j, *errors, *limits;
+
+    (void)state;
+    fae_stats_error(&stats->workers[0], FAE_TIMEOUT);
+    fae_stats_error(&stats->workers[1], FAE_TIMEOUT);
+    fae_stats_error(&stats->workers[1], FAE_ERR_COUNT);
+    stats->workers[1].n_limit_hits[FAE_LIMIT_idle] = 4;
+    stats->workers[0].n_sampled = 5;
+    j = as_json();
+    errors = json_object_get(json_object_get(j, "node"), "errors");
+    assert_int_equal(json_object_size(errors), 2);
+    assert_int_equal(number(errors, "TIMEOUT"), 2);
+    assert_int_equal(number(errors, "other"), 1);
+    limits = json_object_get(json_object_get(j, "node"), "limits");
+    assert_int_equal(json_object_size(limits), FAE_LIMIT_COUNT);
+    assert_int_equal(number(limits, "idle"), 4);
+    assert_int_equal(number(json_object_get(j, "node"), "sampled"), 5);
+    json_decref(j);
+}
+
+static void a_new_worker_empties_the_gauges_alone(void **state)
+{
+    struct fae_worker_stats *w = &stats->workers[1];
+
+    (void)state;
+    w->lag_last_ns = 5;
+    w->methods[0].n_parked = 1;
+    w->methods[FAE_METHODS_MAX - 1].n_parked = 1;
+    w->methods[0].n_calls = 7;
+    fae_timing_add(&w->lag, 5);
+    stats->workers[0].methods[0].n_parked = 3;
+    fae_stats_reap(stats, 1);
+    assert_int_equal(w->lag_last_ns, 0);
+    assert_int_equal(w->methods[0].n_parked, 0);
+    assert_int_equal(w->methods[0].n_lost, 1);
+    assert_int_equal(w->methods[FAE_METHODS_MAX - 1].n_parked, 0);
+    assert_int_equal(w->methods[0].n_calls, 7);
+    assert_int_equal(w->lag.ns, 5);
+    assert_int_equal(stats->workers[0].methods[0].n_parked, 3);
+}
+
+/* ---- reasons ---- */
+
+static void reason(unsigned worker, const char *text)
+{
+    fae_stats_reason(stats, worker, text, strlen(text));
+}
+
+/* {reason: count}, and each reason but once. */
+static json_t *reasons(void)
+{
+    json_t *j = as_json(), *list = json_object_get(j, "reasons"), *map = json_object();
+    json_int_t before = INT64_MAX;
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *r = json_array_get(list, i);
+        const char *name = json_string_value(json_object_get(r, "reason"));
+
+        assert_null(json_object_get(map, name));
+        assert_true(number(r, "count") <= before);
+        before = number(r, "count");
+        json_object_set(map, name, json_object_get(r, "count"));
+    }
+    json_decref(j);
+    return map;
+}
+
+static void reasons_lose_their_digits(void **state)
+{
+    static const struct {
+        const char *given, *want;
+    } rows[] = {
+        { "page", "page" },
+        { "order 17 of 40000", "order ? of ?" },
+        { "7", "?" },
+        { "a1b22", "a?b?" },
+        { "caf\xc3\xa9", "caf\xc3\xa9" },
+        { "x\xff\xfey", "x??y" },
+        { "\"\n", "\"\n" },
+        { "1234567890123456789012345678901234567890123456789012345678901234567890x", "?x" },
+        { "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk\xc3\xa9!",
+          "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk" },
+    };
+    json_t *map;
+
+    (void)state;
+    for (unsigned i = 0; i < UNIT_N(rows); i++)
+        for (unsigned n = 0; n <= i; n++)
+            reason(n % 2, rows[i].given);
+    map = reasons();
+    assert_int_equal(json_object_size(map), UNIT_N(rows));
+    for (unsigned i = 0; i < UNIT_N(rows); i++)
+        assert_int_equal(number(map, rows[i].want), i + 1);
+    json_decref(map);
+}
+
+static void reasons_have_their_share(void **state)
+{
+    json_t *j, *list;
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++)
+        reason(i % 2, "page 1");
+    reason(0, "cron");
+    j = as_json();
+    list = json_object_get(j, "reasons");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "reason")), "page ?");
+    assert_true(us(json_array_get(list, 0), "percent") == 75.0);
+    assert_true(us(json_array_get(list, 1), "percent") == 25.0);
+    json_decref(j);
+}
+
+static void too_many_reasons_are_others(void **state)
+{
+    char name[32];
+    json_t *map;
+
+    (void)state;
+    reason(1, "other"); /* a word like any, and yet no second row of that name */
+    for (unsigned i = 0; i < FAE_REASONS_MAX + 100; i++) {
+        snprintf(name, sizeof name, "%c%c%c", 'a' + i % 26, 'a' + i / 26 % 26, 'a' + i / 676);
+        reason(0, name);
+    }
+    reason(1, "aaa");
+    map = reasons();
+    assert_int_equal(json_object_size(map), FAE_REASONS_MAX + 1);
+    assert_int_equal(number(map, "other"), 101);
+    assert_int_equal(number(map, "aaa"), 2);
+    json_decref(map);
+}
+
 static void turns_begin_with_worker_0(void **state)
 {
     struct fae_turns *turns = fae_shm_get(&shm, "turns");
@@ -245,6 +410,9 @@ int main(void)
         WITH_STATS(a_full_table_gives_the_last_row), WITH_STATS(a_death_while_naming_is_repaired),
         WITH_STATS(methods_are_summed_and_sorted),   WITH_STATS(workers_show_their_slots),
         WITH_STATS(the_node_says_its_age),           WITH_STATS(turns_begin_with_worker_0),
+        WITH_STATS(methods_tell_what_waits),         WITH_STATS(errors_and_limits_are_summed),
+        WITH_STATS(reasons_lose_their_digits),       WITH_STATS(reasons_have_their_share),
+        WITH_STATS(too_many_reasons_are_others),     WITH_STATS(a_new_worker_empties_the_gauges_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

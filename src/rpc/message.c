@@ -4,6 +4,10 @@
  */
 #include "rpc/message.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "base/limits.h"
 #include "base/utf8.h"
 #include "wire/msgpack.h"
@@ -170,6 +174,42 @@ void fae_message_error(struct fae_buf *out, enum fae_error_form form, uint32_t m
     fae_mp_uint(out, 1);
     fae_mp_uint(out, msgid);
     put_error(out, form, f);
+    fae_mp_nil(out);
+}
+
+void fae_message_refuse(struct fae_buf *out, enum fae_error_form form, uint32_t msgid, enum fae_err code,
+                        uint32_t retry_after_ms)
+{
+    const char *name = fae_err_name(code), *text = fae_err_text(code);
+    char line[160];
+    int n;
+
+    fae_mp_array(out, 4);
+    fae_mp_uint(out, 1);
+    fae_mp_uint(out, msgid);
+    switch (form) {
+    case FAE_ERROR_STRING:
+        n = snprintf(line, sizeof line, "%s: %s; retry after %" PRIu32 " ms", name, text, retry_after_ms);
+        fae_mp_str(out, line, (size_t)n);
+        break;
+    case FAE_ERROR_ARRAY:
+        n = snprintf(line, sizeof line, "%s; retry after %" PRIu32 " ms", text, retry_after_ms);
+        fae_mp_array(out, 2);
+        fae_mp_str(out, name, strlen(name));
+        fae_mp_str(out, line, (size_t)n);
+        break;
+    case FAE_ERROR_MAP:
+        fae_mp_map(out, 4);
+        FAE_MP_TEXT(out, "code");
+        fae_mp_str(out, name, strlen(name));
+        FAE_MP_TEXT(out, "message");
+        fae_mp_str(out, text, strlen(text));
+        FAE_MP_TEXT(out, "retryable");
+        fae_mp_bool(out, fae_err_retryable(code));
+        FAE_MP_TEXT(out, "retry_after_ms");
+        fae_mp_uint(out, retry_after_ms);
+        break;
+    }
     fae_mp_nil(out);
 }
 

@@ -46,6 +46,9 @@ struct fae_failure {
 /* Appends [1, msgid, error, nil]. */
 void fae_message_error(struct fae_buf *out, enum fae_error_form form, uint32_t msgid,
                        const struct fae_failure *failure);
+/* The error of a call that is not let in: the code's own text, made without memory of its own. */
+void fae_message_refuse(struct fae_buf *out, enum fae_error_form form, uint32_t msgid, enum fae_err code,
+                        uint32_t retry_after_ms);
 /* Appends [2, "sys.error", [error]]: for what cannot be answered. */
 void fae_message_complaint(struct fae_buf *out, enum fae_error_form form, const struct fae_failure *failure);
 /* Appends [1, msgid, nil, and the result is the next value written. */

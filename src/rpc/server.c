@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/caller.h"
 #include "rpc/server_impl.h"
 
 void fae_queue_push(struct fae_queue *q, struct fae_session *s)
@@ -31,6 +32,7 @@ struct fae_server *fae_server_new(const struct fae_server_opts *opts)
     server->slot = &opts->slots->slots[opts->slot];
     server->arena = fae_alloc(FAE_READ_ARENA);
     fae_list_init(&server->sessions);
+    fae_admit_configured(server);
     fae_accept_init(server);
     return server;
 }
@@ -84,21 +86,35 @@ void fae_server_accept(struct fae_server *server)
     fae_accept_start(server);
 }
 
+void fae_server_configured(struct fae_server *server)
+{
+    fae_admit_configured(server);
+    FAE_LIST_EACH(node, &server->sessions)
+        fae_caller_identify(FAE_CONTAINER(node, struct fae_session, node));
+}
+
 /* Runs the sessions in `running` from where the last pass stopped, up to a full batch. Runs under the service's guard. */
 static void run_some(void *arg)
 {
     struct fae_server *server = arg;
 
-    while (server->run_at < server->running.n && server->n_run < FAE_BATCH_CALLS && !fae_server_late(server)) {
+    while (server->run_at < server->running.n && server->n_run < FAE_BATCH_CALLS &&
+           server->n_fresh < FAE_BATCH_BYTES && !fae_server_late(server)) {
         struct fae_session *s = server->running.items[server->run_at];
+
+        size_t was = s->out.len;
 
         if (!s->closed && !s->closing)
             fae_session_run(s);
+        if (s->out.len > was)
+            server->n_fresh += s->out.len - was;
         if (s->turn_len && !s->closed && !s->closing)
             continue; /* the batch is full, or a call was cut: this session is not through */
         s->is_ready = false;
         s->turn_len = 0;
         server->run_at++;
+        if (__builtin_expect(server->admission.congested, 0))
+            fae_admit_next(server);
     }
 }
 
@@ -111,6 +127,7 @@ static void flush(struct fae_server *server)
         fae_session_flush(s);
     }
     server->dirty.n = 0;
+    fae_server_relieve(server);
 }
 
 /* Those that were not run yet come first next turn, and the one that was interrupted after them. */
@@ -148,38 +165,38 @@ bool fae_server_turn(struct fae_server *server)
 {
     struct fae_queue taken = server->running;
     bool busy = server->ready.n > 0;
+    uint64_t began;
 
     /* Sessions made ready while these run wait for the next turn, so that no one starves the loop. */
     server->running = server->ready;
     server->ready = taken;
     server->ready.n = 0;
     server->run_at = 0;
-    server->ticks = fae_ticks();
-    server->late_ticks = server->ticks + fae_ticks_of_ms(FAE_TURN_MS);
-    while (server->run_at < server->running.n && !fae_server_late(server)) {
+    server->n_handshakes = 0;
+    server->ticks = began = fae_ticks();
+    fae_admit_turn(server);
+    while (server->run_at < server->running.n && (!fae_server_late(server) || fae_admit_late(server))) {
+        server->admission.n_run += server->n_run;
         server->n_run = 0;
+        server->n_fresh = 0;
         while (!server->o.ops->guard(server->o.service, run_some, server))
             continue;
         flush(server);
     }
+    fae_admit_turn_ended(server);
     put_off(server);
     server->running.n = 0;
     server->arena_used = 0;
     flush(server);
+    if (busy)
+        fae_timing_add(&server->stats->turn, fae_ticks_to_ns(fae_ticks() - began));
+    server->got_ticks = 0;
     feed(server);
     bury(server);
     fae_accept_turn(server, busy);
     FAE_STAT_SET(server->slot->n_sessions, server->n_sessions);
     FAE_STAT_SET(server->slot->method, 0);
-    return server->ready.n > 0;
-}
-
-/* A request that lies in the socket will be read, and answered DRAINING. */
-static bool has_unread(const struct fae_session *s)
-{
-    char byte;
-
-    return recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    return server->ready.n > 0 || server->admission.behind; /* is there more at once? */
 }
 
 /* Idle sessions go at a pace that spares whoever they reconnect to; those with calls wait for them. */
@@ -195,7 +212,8 @@ static void drain_some(struct fae_server *server, uint64_t now_ms)
 
         if (n == 0)
             return;
-        if (s->n_calls || s->out.len || s->in || s->is_ready || has_unread(s))
+        /* A request that lies in the socket will be read, and answered DRAINING. */
+        if (s->n_calls || s->out.len || s->in || s->is_ready || fae_session_has_unread(s))
             continue;
         fae_session_close(s, FAE_DRAINING);
         n--;
@@ -207,9 +225,9 @@ void fae_server_tick(struct fae_server *server)
     uint64_t now_ms = server->o.loop->now_ms;
 
     fae_accept_tick(server);
-    FAE_LIST_EACH(node, &server->sessions)
-        fae_session_check(FAE_CONTAINER(node, struct fae_session, node), now_ms);
-    if (server->draining)
+    fae_server_check(server);
+    fae_admit_tell(server);
+    if (server->draining || server->doors_closed)
         drain_some(server, now_ms);
     FAE_STAT_SET(server->slot->n_sessions, server->n_sessions);
 }
@@ -221,6 +239,25 @@ void fae_server_drain(struct fae_server *server)
     server->drain_started_ms = server->o.loop->now_ms;
     fae_accept_stop(server);
     drain_some(server, server->drain_started_ms);
+}
+
+void fae_server_doors(struct fae_server *server, bool closed)
+{
+    if (server->doors_closed == closed || server->draining)
+        return;
+    server->doors_closed = closed;
+    server->drain_started_ms = server->o.loop->now_ms;
+}
+
+void fae_server_each_session(struct fae_server *server, void (*fn)(struct fae_session *s, void *arg), void *arg)
+{
+    FAE_LIST_EACH(node, &server->sessions)
+        fn(FAE_CONTAINER(node, struct fae_session, node), arg);
+}
+
+void fae_server_close_session(struct fae_session *s)
+{
+    fae_session_close(s, FAE_CLOSED);
 }
 
 bool fae_server_drained(const struct fae_server *server)

@@ -7,6 +7,9 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "rpc/gate.h"
+#include "rpc/hosts.h"
+#include "rpc/limit.h"
 #include "rpc/server.h"
 #include "rpc/service.h"
 #include "rpc/session.h"
@@ -30,13 +33,37 @@ struct fae_acceptor {
     bool open;
 };
 
+/* What decides about calls before the service sees them; admit.c. */
+struct fae_admission {
+    struct fae_gate_rule node, host; /* calls_rate; host_rate and host_calls_max */
+    bool hosts;                      /* there is a host_* limit */
+    struct fae_nets exempt;
+    uint64_t counted_ms; /* when other workers' calls were looked at last */
+    uint32_t others;     /* how many in flight they had */
+    uint64_t told;       /* hits when a line was written last */
+    uint32_t random;
+    uint32_t n_run; /* calls of this turn, up to the last flush */
+    /* Congestion: see admit.c. Ticks. */
+    uint64_t delay_ticks, budget_ticks, full_ticks; /* overload_delay_ms; what is run while congested; FAE_TURN_MS */
+    uint64_t turn_ticks, run_ticks;       /* when this turn began; until when its calls run while congested */
+    uint64_t behind_ticks, eased_ticks;   /* since when all turns are behind; when congestion ended last. 0: not */
+    uint64_t share_ticks;                 /* while congested: of one session */
+    bool congested, behind, refusing;     /* the worker; this turn; whatever still waits in it is answered CONGESTED */
+};
+
 struct fae_server {
     struct fae_server_opts o;
     struct fae_worker_stats *stats;
     struct fae_slot *slot;
     uint64_t ticks;      /* the last reading: end of one call, start of the next */
-    uint64_t late_ticks; /* when this turn's calls have taken FAE_TURN_MS */
+    uint64_t got_ticks;  /* when this turn's first bytes were received; 0: none were */
+    uint64_t late_ticks; /* when to look how this turn is doing */
     uint32_t n_run;      /* calls since the last flush */
+    size_t n_fresh;      /* bytes of answers since then */
+    uint32_t calls_free; /* with so many of our own in flight a call is looked at closely; 0: each is */
+    struct fae_admission admission;
+    uint64_t out_bytes;          /* of memory that unread answers take */
+    struct fae_list *check_next; /* the session whose time limits are looked at next */
     uint32_t next_id;
     struct fae_list sessions;
     unsigned n_sessions;
@@ -53,14 +80,23 @@ struct fae_server {
     struct fae_acceptor *acceptors; /* [n_listeners][n_workers] */
     struct fae_timer accept_pause;  /* running while out of fds */
     int spare_fd;                   /* given up to accept and refuse when out of fds */
-    uint64_t warned_ms;
+    int fd_max;                     /* descriptors from here on are not for clients */
+    uint64_t fds_until_ms;          /* so long they count as all in use */
+    uint64_t guess_warned_ms;
+    unsigned n_guesses; /* wrong tokens that no line of the log has told of yet */
+    unsigned n_handshakes; /* that were got on with this turn */
+    unsigned n_broken;     /* sessions whose TLS made no sense, that no line of the log has told of yet */
+    uint64_t broken_warned_ms;
     bool accepting, draining;
+    bool doors_closed; /* by an operator */
     uint64_t drain_started_ms;
 };
 
+#define FAE_LIMIT_HIT(server, name) FAE_STAT_ADD((server)->stats->n_limit_hits[FAE_LIMIT_##name], 1)
+
 void fae_queue_push(struct fae_queue *q, struct fae_session *s);
 
-/* The calls of this turn took FAE_TURN_MS: the rest waits, so that timers fire and other sessions are read. */
+/* The calls of this turn took as long as they may, or so long that fae_admit_late must look. */
 static inline bool fae_server_late(const struct fae_server *server)
 {
     return server->ticks >= server->late_ticks;
@@ -72,8 +108,37 @@ void fae_session_close(struct fae_session *s, enum fae_err why);
 void fae_session_read(struct fae_session *s);    /* takes bytes in; they are run after all callbacks of the turn */
 void fae_session_run(struct fae_session *s);     /* its input of this turn, message by message */
 void fae_session_put_off(struct fae_session *s); /* its input goes on in the next turn */
+bool fae_session_runs_kept(const struct fae_session *s); /* its turn's input lies in `in` */
 void fae_session_flush(struct fae_session *s);   /* one send */
-void fae_session_check(struct fae_session *s, uint64_t now_ms); /* its time limits */
+
+/* cut.c */
+void fae_session_owes(struct fae_session *s, size_t bytes);      /* of memory, for answers that are not read */
+void fae_session_check(struct fae_session *s, uint64_t now_ms);  /* its time limits */
+bool fae_session_has_unread(const struct fae_session *s);        /* bytes lie in its socket */
+void fae_server_check(struct fae_server *server);                /* some of the sessions: each once a second at least */
+void fae_server_relieve(struct fae_server *server);              /* cuts who owes most, when all owe more than out_max */
+
+/* admit.c */
+void fae_admit_configured(struct fae_server *server);
+void fae_admit_turn(struct fae_server *server);       /* before the calls of a turn */
+void fae_admit_next(struct fae_server *server);       /* another session's calls are next */
+bool fae_admit_late(struct fae_server *server);       /* true: go on; else the rest waits for the next turn */
+void fae_admit_turn_ended(struct fae_server *server); /* after them */
+bool fae_admit(struct fae_session *s, const struct fae_request *request); /* false: it was refused, and answered */
+/* May one more session of that address be had? Else the code. *host_out: what it counts as. */
+enum fae_err fae_admit_session(struct fae_server *server, const struct fae_addr *peer, uint16_t *host_out);
+void fae_admit_overloaded(struct fae_server *server, uint32_t why, bool is); /* one FAE_OVERLOADED_ bit */
+void fae_admit_tell(struct fae_server *server); /* one line a second and node, of what limits did since the last one */
+
+void fae_session_dirty(struct fae_session *s);   /* flush it at the end of the turn */
+
+/* secure.c: for sessions with tls */
+struct fae_tls_ctx;
+bool fae_secure_open(struct fae_session *s, struct fae_tls_ctx *ctx); /* false: it is closed */
+ssize_t fae_secure_recv(struct fae_session *s, void *into, size_t size);
+bool fae_secure_reads_by_writing(const struct fae_session *s); /* it can go on reading once it can be written */
+short fae_secure_watch(const struct fae_session *s);           /* what to watch for besides being readable */
+bool fae_secure_left(const struct fae_session *s);             /* it can be read though no event will tell */
 
 /* accept.c */
 void fae_accept_init(struct fae_server *server);

@@ -21,7 +21,9 @@ struct fae_request {
     uint32_t method_len;
     const uint8_t *params;  /* an array */
     const uint8_t *context; /* a map, or NULL */
+    const uint8_t *end;     /* of the message */
     uint64_t ticks;         /* when it began */
+    uint64_t got_ticks;     /* when the last of its bytes were received */
 };
 
 struct fae_service_ops {
@@ -32,6 +34,8 @@ struct fae_service_ops {
     void (*call)(void *service, struct fae_session *session, const struct fae_request *request);
     /* The session ends: whatever runs for it is cancelled with the code, and must not touch it any more. */
     void (*hangup)(void *service, struct fae_session *session, enum fae_err code);
+    /* A session was opened, or is about to close (its socket is still open). May be NULL. */
+    void (*session)(void *service, struct fae_session *session, bool opened);
 };
 
 #endif

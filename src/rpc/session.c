@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/tls.h"
 #include "rpc/server_impl.h"
 
 static void on_event(int fd, short what, void *arg);
@@ -25,6 +26,8 @@ struct fae_session *fae_session_open(struct fae_server *server, int fd, bool hal
         server->n_spare_sessions ? server->spare_sessions[--server->n_spare_sessions] : fae_alloc(sizeof *s);
 
     *s = (struct fae_session){ .server = server, .fd = fd, .half_close = half_close, .id = ++server->next_id };
+    s->own.roles = s->caller.roles = FAE_ROLES_EVERYBODY;
+    s->seen_ms = s->opened_ms = s->out_since = (uint32_t)server->o.loop->now_ms;
     if (fae_watch_open(&s->watch, server->o.loop, fd, FAE_READABLE, on_event, s) != FAE_OK) {
         FAE_WARN("session: cannot watch fd %d", fd);
         close(fd);
@@ -35,6 +38,8 @@ struct fae_session *fae_session_open(struct fae_server *server, int fd, bool hal
     fae_list_init(&s->calls);
     fae_list_add_tail(&server->sessions, &s->node);
     server->n_sessions++;
+    if (server->o.ops->session)
+        server->o.ops->session(server->o.service, s, true);
     return s;
 }
 
@@ -75,10 +80,19 @@ void fae_session_close(struct fae_session *s, enum fae_err why)
     if (s->n_calls || s->service_ref)
         server->o.ops->hangup(server->o.service, s, why);
     FAE_ASSERT(fae_list_empty(&s->calls));
+    if (server->o.ops->session)
+        server->o.ops->session(server->o.service, s, false);
     fae_watch_close(&s->watch);
+    if (s->tls)
+        fae_tls_free(&s->tls);
     close(s->fd);
     free_input(s);
     free_output(s);
+    fae_session_owes(s, 0);
+    if (s->host != FAE_HOST_NONE)
+        fae_hosts_leave(server->o.hosts, s->host, server->o.slot);
+    if (server->check_next == &s->node)
+        server->check_next = s->node.next;
     fae_list_del(&s->node);
     server->n_sessions--;
     fae_queue_push(&server->grave, s);
@@ -87,17 +101,24 @@ void fae_session_close(struct fae_session *s, enum fae_err why)
 /* What to wait for follows from the state alone. */
 static void rewatch(struct fae_session *s)
 {
-    bool full = s->n_calls >= FAE_SESSION_CALLS || s->out.len - s->out_sent >= FAE_OUT_PAUSE || (s->in && !s->partial);
+    bool unread = s->out.len - s->out_sent >= FAE_OUT_PAUSE;
+    bool full = s->n_calls >= FAE_SESSION_CALLS || unread || (s->in && !s->partial);
     short want = s->out.len > s->out_sent ? FAE_WRITABLE : 0;
 
     if (s->closed)
         return;
+    if (s->tls)
+        want = fae_secure_watch(s);
     if (s->lingering)
         want = FAE_READABLE;
     else if (!s->eof && !s->closing) /* after those a hang-up would be told without end */
         want |= !full ? FAE_READABLE : s->half_close ? 0 : FAE_HANGUP;
     if (want == s->watching)
         return;
+    if (unread && s->watching & FAE_READABLE && !(want & FAE_READABLE))
+        FAE_LIMIT_HIT(s->server, out_pause);
+    if (s->tls && want & FAE_WRITABLE && !(s->watching & FAE_WRITABLE))
+        s->out_since = (uint32_t)s->server->o.loop->now_ms; /* a handshake has no output that flush would see */
     fae_watch_change(&s->watch, s->server->o.loop, want);
     s->watching = want;
 }
@@ -116,6 +137,11 @@ static void make_dirty(struct fae_session *s)
         return;
     s->is_dirty = true;
     fae_queue_push(&s->server->dirty, s);
+}
+
+void fae_session_dirty(struct fae_session *s)
+{
+    make_dirty(s);
 }
 
 /* The arena is full. It is read first next turn: the kernel names the same sessions first every time. */
@@ -150,10 +176,17 @@ void fae_session_read(struct fae_session *s)
         return;
     }
     into = server->arena + server->arena_used;
-    n = recv(s->fd, into, FAE_READ_CHUNK, 0);
+    n = __builtin_expect(s->tls != NULL, 0) ? fae_secure_recv(s, into, FAE_READ_CHUNK)
+                                            : recv(s->fd, into, FAE_READ_CHUNK, 0);
     if (n > 0) {
         server->arena_used += ((size_t)n + 63) & ~(size_t)63;
+        s->heard = true;
+        s->seen_ms = (uint32_t)server->o.loop->now_ms;
         FAE_STAT_ADD(server->stats->n_bytes_in, (uint64_t)n);
+        if (!server->got_ticks)
+            server->got_ticks = fae_ticks();
+        if (!s->in || s->partial) /* else older ones wait */
+            s->got_ticks = server->got_ticks;
         s->turn = into;
         s->turn_len = (uint32_t)n;
         make_ready(s);
@@ -181,7 +214,7 @@ static void on_event(int fd, short what, void *arg)
         fae_session_close(s, FAE_CANCELLED);
     else if (what & FAE_READABLE && s->lingering)
         linger(s);
-    else if (what & FAE_READABLE)
+    else if (what & FAE_READABLE || (s->tls && fae_secure_reads_by_writing(s)))
         fae_session_read(s);
 }
 
@@ -194,6 +227,7 @@ static void complain(struct fae_session *s, enum fae_err code, const char *text)
     f.code_len = strlen(f.code);
     f.text_len = strlen(text);
     FAE_STAT_ADD(s->server->stats->n_bad_messages, 1);
+    fae_stats_error(s->server->stats, code);
     fae_message_complaint(fae_session_out(s), s->error_form, &f);
 }
 
@@ -208,6 +242,11 @@ static void lose_sync(struct fae_session *s, enum fae_err code, const char *text
         s->server->o.ops->hangup(s->server->o.service, s, FAE_CANCELLED);
 }
 
+void fae_session_lose(struct fae_session *s, enum fae_err code, const char *text)
+{
+    lose_sync(s, code, text);
+}
+
 static void run_message(struct fae_session *s, const uint8_t *bytes)
 {
     struct fae_server *server = s->server;
@@ -216,14 +255,15 @@ static void run_message(struct fae_session *s, const uint8_t *bytes)
 
     switch (fae_message_parse(bytes, &req, &why)) {
     case FAE_MESSAGE_CALL:
-        if (server->draining && !req.notification) {
-            fae_session_fail_code(s, req.msgid, FAE_DRAINING, "%s", fae_err_text(FAE_DRAINING));
+        server->n_run++;
+        s->n_made++;
+        if (__builtin_expect(FAE_STAT_GET(server->slot->n_calls) >= server->calls_free, 0) && !fae_admit(s, &req))
             return;
-        }
         if (req.notification)
             FAE_STAT_ADD(server->stats->n_notifications, 1);
-        server->n_run++;
+        req.end = s->turn;
         req.ticks = server->ticks;
+        req.got_ticks = s->got_ticks;
         server->o.ops->call(server->o.service, s, &req);
         return;
     case FAE_MESSAGE_REFUSE:
@@ -236,7 +276,7 @@ static void run_message(struct fae_session *s, const uint8_t *bytes)
     }
 }
 
-static bool runs_kept_input(const struct fae_session *s)
+bool fae_session_runs_kept(const struct fae_session *s)
 {
     return s->in && s->turn_len && s->turn >= s->in->bytes.data && s->turn < s->in->bytes.data + s->in->bytes.len;
 }
@@ -264,7 +304,7 @@ static void keep_rest(struct fae_session *s, const struct fae_mp_scan *scan)
 /* Bytes of this turn go behind bytes that wait. */
 static void join_input(struct fae_session *s)
 {
-    if (!s->in || runs_kept_input(s))
+    if (!s->in || fae_session_runs_kept(s))
         return;
     fae_buf_add(&s->in->bytes, s->turn, s->turn_len);
     s->turn = s->in->bytes.data;
@@ -301,6 +341,8 @@ static void run_input(struct fae_session *s)
             return;
         }
         if (err) {
+            if (err == FAE_LIMIT)
+                FAE_LIMIT_HIT(server, message_max);
             lose_sync(s, err,
                       err == FAE_LIMIT ? "message is too long, too deep or has too many elements" : "not msgpack");
             return;
@@ -367,8 +409,13 @@ void fae_session_flush(struct fae_session *s)
 
     if (s->closed)
         return;
+    if (s->tls && s->closing && !fae_tls_established(s->tls)) { /* there is no saying why before the handshake */
+        fae_session_close(s, FAE_CLOSED);
+        return;
+    }
     if (left) {
-        n = send(s->fd, s->out.data + s->out_sent, left, MSG_NOSIGNAL);
+        n = __builtin_expect(s->tls != NULL, 0) ? fae_tls_send(s->tls, s->out.data + s->out_sent, left)
+                                                : send(s->fd, s->out.data + s->out_sent, left, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             fae_session_close(s, FAE_CANCELLED);
             return;
@@ -378,6 +425,8 @@ void fae_session_flush(struct fae_session *s)
             s->out_sent += (uint32_t)n;
             left -= (size_t)n;
         }
+        if (left != s->owed)
+            fae_session_owes(s, left ? s->out.cap : 0);
         if (left && s->out_sent >= left) { /* a client that is never quite through must not make it grow */
             fae_buf_shift(&s->out, s->out_sent);
             s->out_sent = 0;
@@ -388,6 +437,8 @@ void fae_session_flush(struct fae_session *s)
     if (left == 0) {
         free_output(s);
         if (s->closing && s->n_calls == 0 && s->lost && !s->eof) {
+            if (!s->lingering && s->tls)
+                fae_tls_finish(s->tls);
             if (!s->lingering)
                 shutdown(s->fd, SHUT_WR);
             s->lingering = true;
@@ -396,32 +447,41 @@ void fae_session_flush(struct fae_session *s)
             return;
         }
     } else if (left > server->o.config->message_max + FAE_OUT_SLACK || (s->eof && !s->half_close)) {
+        if (left > server->o.config->message_max + FAE_OUT_SLACK)
+            FAE_LIMIT_HIT(server, out_session_max);
         fae_session_close(s, FAE_LIMIT);
         return;
     }
     if (s->in && !s->partial && may_run(s))
         make_ready(s); /* what waited may go on */
     rewatch(s);
+    if (s->tls && fae_secure_left(s))
+        make_thirsty(s);
 }
 
-void fae_session_check(struct fae_session *s, uint64_t now_ms)
+static void fail(struct fae_session *s, uint32_t msgid, const struct fae_failure *failure, enum fae_err code)
 {
-    const struct fae_config *config = s->server->o.config;
-
-    if (s->watching & FAE_WRITABLE) { /* what was written this turn has not been offered to the socket yet */
-        if ((uint32_t)now_ms - s->out_since >= config->out_stall_ms)
-            fae_session_close(s, FAE_TIMEOUT);
-    } else if (s->lingering) {
-        if ((uint32_t)now_ms - s->out_since >= FAE_LINGER_MS)
-            fae_session_close(s, FAE_CLOSED);
-    } else if (s->partial && (uint32_t)now_ms - s->in_since >= config->partial_timeout_ms) {
-        lose_sync(s, FAE_TIMEOUT, "the rest of a message did not come in time");
-    }
+    fae_stats_error(s->server->stats, code);
+    fae_message_error(fae_session_out(s), s->error_form, msgid, failure);
 }
 
 void fae_session_fail(struct fae_session *s, uint32_t msgid, const struct fae_failure *failure)
 {
-    fae_message_error(fae_session_out(s), s->error_form, msgid, failure);
+    fail(s, msgid, failure, fae_err_of(failure->code, failure->code_len));
+}
+
+void fae_session_refuse(struct fae_session *s, const struct fae_request *req, enum fae_err code, enum fae_limit limit,
+                        uint32_t retry_after_ms)
+{
+    struct fae_worker_stats *stats = s->server->stats;
+
+    FAE_STAT_ADD(stats->n_limit_hits[limit], 1);
+    if (req->notification) {
+        FAE_STAT_ADD(stats->n_limit_hits[FAE_LIMIT_notifications], 1);
+        return;
+    }
+    fae_stats_error(stats, code);
+    fae_message_refuse(fae_session_out(s), s->error_form, req->msgid, code, retry_after_ms);
 }
 
 void fae_session_fail_code(struct fae_session *s, uint32_t msgid, enum fae_err code, const char *fmt, ...)
@@ -436,20 +496,22 @@ void fae_session_fail_code(struct fae_session *s, uint32_t msgid, enum fae_err c
     f.code_len = strlen(f.code);
     f.text = (const char *)text.data;
     f.text_len = text.len;
-    fae_session_fail(s, msgid, &f);
+    fail(s, msgid, &f, code);
     fae_buf_fini(&text);
 }
 
-void fae_session_count(struct fae_server *server, unsigned row, uint64_t ticks, bool failed)
+uint64_t fae_session_count(struct fae_server *server, unsigned row, uint64_t ticks, bool failed)
 {
     struct fae_method_stats *m = &server->stats->methods[row];
-    uint64_t now = fae_ticks();
+    uint64_t now = fae_ticks(), ns = fae_ticks_to_ns(now - ticks);
 
     FAE_STAT_ADD(m->n_calls, 1);
     if (failed)
         FAE_STAT_ADD(m->n_errors, 1);
-    fae_hist_add(&m->latency, fae_ticks_to_ns(now - ticks));
+    FAE_STAT_ADD(m->ns, ns);
+    fae_hist_add(&m->latency, ns);
     server->ticks = now;
+    return now;
 }
 
 void fae_session_began(struct fae_session *s, struct fae_list *node)
@@ -457,6 +519,8 @@ void fae_session_began(struct fae_session *s, struct fae_list *node)
     fae_list_add_tail(&s->calls, node);
     s->n_calls++;
     FAE_STAT_ADD(s->server->slot->n_calls, 1);
+    if (s->host != FAE_HOST_NONE)
+        fae_host_began(s->server->o.hosts, s->host, s->server->o.slot);
     s->server->ticks = fae_ticks(); /* what it did until it waits is not the next call's time */
     if (s->n_calls == FAE_SESSION_CALLS)
         make_dirty(s); /* for its watch */
@@ -468,6 +532,8 @@ void fae_session_ended(struct fae_session *s, struct fae_list *node)
     fae_list_del(node);
     s->n_calls--;
     FAE_STAT_ADD(s->server->slot->n_calls, (uint32_t)-1);
+    if (s->host != FAE_HOST_NONE)
+        fae_host_ended(s->server->o.hosts, s->host, s->server->o.slot);
     if (s->closed)
         return;
     if (s->eof && s->n_calls == 0 && !s->in)
@@ -477,7 +543,7 @@ void fae_session_ended(struct fae_session *s, struct fae_list *node)
 
 void fae_session_peer(const struct fae_session *s, char *text)
 {
-    struct fae_addr addr = { .len = sizeof addr.sa };
+    struct fae_addr addr = { .len = sizeof addr.sa, .tls = s->tls != NULL };
 
     if (getpeername(s->fd, (struct sockaddr *)&addr.sa, &addr.len) != 0)
         addr.sa.ss_family = AF_UNSPEC;

@@ -17,10 +17,13 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "net/loop.h"
+#include "rpc/access.h"
+#include "rpc/limit.h"
 #include "rpc/message.h"
 #include "wire/msgpack.h"
 
 struct fae_server;
+struct fae_tls;
 
 /* Input that waits: for the rest of a message, or for calls in flight to become fewer. */
 struct fae_inbuf {
@@ -37,15 +40,30 @@ struct fae_session {
     const uint8_t *turn;   /* this turn's input, in the server's arena or in `in` */
     uint32_t turn_len;
     uint32_t out_sent; /* of out.len */
+    struct fae_tls *tls; /* NULL: a plain session */
     struct fae_buf out;
+    uint64_t got_ticks; /* when this turn's input, or the input that waits, was received */
+    uint32_t rid_hash;  /* of the last rid that a context of its calls had; the service's own */
+    uint32_t seen_ms;   /* the last bytes came, or it was accepted */
+    uint32_t opened_ms;
+    uint32_t n_made; /* calls and notifications that came */
     uint32_t in_since;  /* ms: when the partial message began */
-    uint32_t out_since; /* ms: the last progress of output that waits */
+    uint32_t out_since; /* ms: the last progress of output */
+    uint32_t owed;      /* bytes that count in the server's out_bytes */
     uint32_t id;
     int32_t service_ref; /* the service's own; 0 at first */
     int fd;
+    struct fae_caller own;         /* who it is by itself */
+    struct fae_caller caller;      /* whose calls these are that bring no context: as `own`, and its context's token */
+    uint32_t token, context_token; /* ids of those it showed; 0: none */
     uint16_t n_calls;
+    uint16_t host; /* rpc/hosts.h; FAE_HOST_NONE: not limited */
     short watching;
     uint8_t error_form; /* enum fae_error_form */
+    uint8_t listener;   /* where it connected */
+    uint8_t n_guesses;  /* wrong tokens it showed */
+    bool is_unix : 1;
+    bool heard : 1; /* something came; tls: the handshake is done */
     bool half_close : 1;
     bool is_ready : 1;   /* in the server's ready queue */
     bool is_dirty : 1;   /* in the server's dirty queue */
@@ -66,9 +84,16 @@ void fae_session_fail(struct fae_session *s, uint32_t msgid, const struct fae_fa
 void fae_session_fail_code(struct fae_session *s, uint32_t msgid, enum fae_err code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Tells the code by sys.error and ends the session. The message that is being run goes with it. */
+void fae_session_lose(struct fae_session *s, enum fae_err code, const char *text);
+
+/* Refuses a call for lack of room: answers at once, and counts. A notification is dropped. */
+void fae_session_refuse(struct fae_session *s, const struct fae_request *request, enum fae_err code,
+                        enum fae_limit limit, uint32_t retry_after_ms);
+
 /* A call was answered: counts it and its time since `ticks`. One read of the clock serves this call's end and the next
- * one's beginning. */
-void fae_session_count(struct fae_server *server, unsigned row, uint64_t ticks, bool failed);
+ * one's beginning, and is returned. */
+uint64_t fae_session_count(struct fae_server *server, unsigned row, uint64_t ticks, bool failed);
 
 /* A call that answers later is in s->calls from began to ended, and holds back reading when there are many. */
 void fae_session_began(struct fae_session *s, struct fae_list *node);
