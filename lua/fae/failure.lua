@@ -21,7 +21,8 @@ local function outcome(ok, value, err)
     return value
   end
   if is_err(value) then return nil, value end
-  core.log(3, tostring(value)) -- the handler itself failed: out of stack or of memory
+  if value == "not enough memory" then return nil, core.err("NO_MEMORY", "the call needs more memory than there is") end
+  core.log(3, tostring(value)) -- the handler itself failed: out of stack
   return nil, core.err("INTERNAL", tostring(value))
 end
 

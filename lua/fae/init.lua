@@ -8,9 +8,12 @@ local time = require "fae.time"
 
 return {
   servant = require("fae.servant").new,
+  plugin = require("fae.plugin").new,
   call = require("fae.call").call,
+  remote = require("fae.remote").new,
   config = require("fae.config").get,
   log = require "fae.log",
+  metrics = require "fae.metrics",
   json = require "fae.json",
   msgpack = require "fae.msgpack",
   time = time,

@@ -6,11 +6,18 @@ local core = require "fae.core"
 local M = {}
 local forms = { string = true, map = true, array = true }
 
---- about() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms}
+--- about() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms, access (there are roles)}
 M.about = core.node
 
---- servants() -> {{name, methods = {{name, args, timeout_ms, doc, route, idempotent, alias}}}}
-function M.servants() return core.servants end
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local to = {}
+  for k, v in pairs(value) do to[k] = copy(v) end
+  return to
+end
+
+--- servants() -> {{name, methods = {{name, args, timeout_ms, doc, route, idempotent, alias}}}}, the caller's own
+function M.servants() return copy(core.servants) end
 
 --- stats() -> table of node, workers, methods
 function M.stats() return core.cjson.decode(core.stats()) end

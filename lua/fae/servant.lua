@@ -3,6 +3,8 @@
 -- fae.servant "name": declares a servant and its methods. Everything wrong with a declaration is raised at its line, so
 -- that the check before a reload shows it.
 local core = require "fae.core"
+local plugin = require "fae.plugin"
+local near = require("fae.suggest").near
 
 local M = {}
 
@@ -14,27 +16,6 @@ local option_types = {
 local NAME_MAX = 128
 local TIMEOUT_MAX_MS = 600000
 local ARGS_MAX = 200
-
-local function near(word, candidates)
-  local best, least = nil, 3
-  for candidate in pairs(candidates) do
-    local a, b = #word, #candidate
-    local row = {}
-    for j = 0, b do row[j] = j end
-    for i = 1, a do
-      local diagonal = row[0]
-      row[0] = i
-      for j = 1, b do
-        local above = row[j]
-        local cost = word:byte(i) == candidate:byte(j) and 0 or 1
-        row[j] = math.min(above + 1, row[j - 1] + 1, diagonal + cost)
-        diagonal = above
-      end
-    end
-    if row[b] < least then best, least = candidate, row[b] end
-  end
-  return best and ("; did you mean %q?"):format(best) or ""
-end
 
 local function check_args(method, args, level)
   local n = #args
@@ -81,11 +62,26 @@ local function check_options(method, options, level)
   end
 end
 
+-- What was checked and what is registered must be the same, whatever metatable the servant's table has.
+local function own(options)
+  local copy = {}
+  for key, value in pairs(options) do copy[key] = value end
+  if type(copy.args) == "table" then
+    local args = {}
+    for i, word in pairs(copy.args) do args[i] = word end
+    copy.args = args
+  end
+  return copy
+end
+
 local function check_servant(name, options, level)
   if type(name) ~= "string" or not name:match(NAME) then
     error('a servant\'s name is a word, as in fae.servant "user"', level)
   end
   if not core.loading then error(("servant %q: declared while a file loads, not later"):format(name), level) end
+  if core.plugin then
+    error(("servant %q: a plugin cannot require its file: fae.call reaches its methods"):format(name), level)
+  end
   for _, other in ipairs(core.servants) do
     if other.name == name then error(("servant %q is declared twice"):format(name), level) end
   end
@@ -117,12 +113,14 @@ function M.new(name, options)
     if type(fn) ~= "function" then error(full .. ": the method itself must be a function", 2) end
     if type(opts) ~= "table" then error(full .. ": options must be a table", 2) end
     if #full > NAME_MAX then error(("%s: the name is longer than %d bytes"):format(full, NAME_MAX), 2) end
+    opts = own(opts)
     check_options(full, opts, 3)
     if not core.loading then error(full .. ": declared while a file loads, not later", 2) end
-    if not core.register(full, fn, opts) then
+    local called = plugin.wrap(fn)
+    if not core.register(full, called, opts) then
       error(full .. " is declared twice", 2)
     end
-    if opts.alias and not core.register(full, fn, opts, opts.alias) then
+    if opts.alias and not core.register(full, called, opts, opts.alias) then
       error(("%s: alias %q is taken"):format(full, opts.alias), 2)
     end
     entry.methods[#entry.methods + 1] = {

@@ -38,14 +38,26 @@ function M.parallel(fns)
   return results, next(errors) and errors or nil
 end
 
+local ids = setmetatable({}, { __mode = "k" }) -- not in the timer: a number put there would stop somebody else's
+
 local Timer = {}
-Timer.__index = Timer
 
 --- timer:stop() -> was it running. A tick under way ends by itself.
-function Timer:stop() return core.timer_stop(self.id) end
+function Timer.stop(timer)
+  local id = ids[timer]
+  if not id then error("timer:stop: that is no timer", 2) end
+  return core.timer_stop(id)
+end
+
+local timer_mark = { __index = function(_, key) return Timer[key] end, __metatable = "timer" }
 
 --- fae.timer(every_ms, fn) -> timer. Calls fn() every so often, first after one period, never twice at a time. Belongs
 -- to the generation: starts when it goes live, gone when it is replaced.
-function M.timer(every_ms, fn) return setmetatable({ id = core.timer_start(every_ms, fn) }, Timer) end
+function M.timer(every_ms, fn)
+  local id = core.timer_start(every_ms, fn)
+  local timer = setmetatable({}, timer_mark)
+  ids[timer] = id
+  return timer
+end
 
 return M

@@ -22,22 +22,40 @@ local function fake_methods(core)
   return methods
 end
 
+-- What src/vm/bind_plugin.c knows of a call that has a session: here each that is not inside another.
+local function fake_calls(core)
+  local inside = false
+  function core.call_begin()
+    local begins = not inside
+    inside = true
+    return begins
+  end
+  function core.call_over()
+    inside = false
+    return 1
+  end
+end
+
 --- testing.load(files[, options]) -> {errors, servants, methods, on_unload, call}. Runs the loader on the runtime and
 -- these files as it would on a bundle. errors: as `fae check` lists them; methods: by name, {fn, options, alias};
 -- call(name, ...) -> what the method returns, or raises.
--- options: checking (as before a reload), states (what on_load gets, by servant), bundled (sys and hello too).
+-- options: checking (as before a reload), states (what on_load gets, by servant), bundled (sys and hello too), plugins
+-- (what the configuration says of them, as JSON), fences ({{name, allow}}); dropped and session are plugins' too.
 function M.load(files, options)
   options = options or {}
   local core = setmetatable({ states = options.states or {} }, { __index = loaded["fae.core"] })
   local methods, builtin = fake_methods(core), {}
+  fake_calls(core)
   for path, body in pairs(loaded["fae.builtin"]) do
     if options.bundled or path:match "^lua/" then builtin[path] = body end
   end
   local loader = assert(load(builtin["lua/fae/loader.lua"], "@lua/fae/loader.lua"))
   local generation, errors = loader(core, builtin, files,
-    { servants_dir = "servants", lua_dir = "lua", generation = 7, checking = options.checking or false })
+    { servants_dir = "servants", lua_dir = "lua", generation = 7, checking = options.checking or false,
+      plugins_json = options.plugins, fences = options.fences, secrets = "password pin" })
   return {
     errors = errors, servants = generation.servants, methods = methods, on_unload = generation.on_unload,
+    dropped = generation.dropped, session = generation.session,
     call = function(name, ...) return methods[name].fn(core.call, ...) end,
   }
 end

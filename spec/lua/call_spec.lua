@@ -9,7 +9,7 @@ local call = core.call
 
 describe("the call object, outside of any call", function()
   it("knows nothing of a client", function()
-    for field in ("rid reason uid traceparent token method session peer nonsense"):gmatch "%S+" do
+    for field in ("rid reason uid traceparent token sticky roles who method session peer nonsense"):gmatch "%S+" do
       assert.is_nil(call[field], field)
     end
     assert.equal(1, call.generation)

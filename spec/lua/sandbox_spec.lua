@@ -76,6 +76,58 @@ describe("no way out", function()
       "coroutine.wrap(function() fae.parallel { function() end } end)()" },
     { "the call's metatable", "protected metatable|table expected", "setmetatable(call, {})" },
     { "a mark's metatable", "protected metatable", "setmetatable(fae.map(), {})" },
+    { "a bin's metatable", "protected metatable", "setmetatable(fae.bin 'x', {})" },
+    { "an ext's metatable", "protected metatable", "setmetatable(fae.ext(1, 'x'), {})" },
+    { "an err's metatable", "protected metatable", "setmetatable(fae.err('X', 'y'), {})" },
+    { "a timer's metatable", "protected metatable", "setmetatable(fae.timer(1000, print), {})" },
+    { "a remote's metatable", "protected metatable", "setmetatable(fae.remote 'tcp://127.0.0.1:1', {})" },
+    { "another's timer", "that is no timer", "fae.timer(1000, print).stop({ id = 1 })" },
+    { "a remote's handle", "that is no remote", "fae.remote('tcp://127.0.0.1:1').call({}, 'sys.ping')" },
+    { "everybody's random numbers", "math%.randomseed is not for servants: every servant's numbers",
+      "math.randomseed(1)" },
+    { "the worker's input", "io%.read is not for servants: a worker has no input", "io.read()" },
+    { "the worker's input, by lines", "io%.lines is for a file's name: a worker has no input", "io.lines()" },
+    { "everybody's input file", "io%.input is not for servants: it would change every servant's",
+      "io.input '/dev/null'" },
+    { "everybody's output file", "io%.output is not for servants", "io.output '/dev/null'" },
+    { "io.popen by a copy", "io%.popen is not for servants",
+      "local t = {} for k, v in pairs(io) do t[k] = v end t.popen 'x'" },
+    { "os.execute by load", "os%.execute is not for servants", "load 'return os'().execute 'true'" },
+    { "os.exit by a coroutine", "os%.exit is not for servants", "coroutine.wrap(os.exit)(0)" },
+    { "os.exit by a handler", "error in error handling", "error((select(2, xpcall(error, os.exit))))" },
+    { "a finalizer for userdata", "attempt to call global 'newproxy'", "newproxy(true)" },
+    { "the environment of a function", "attempt to call global 'setfenv'", "setfenv(1, {})" },
+    { "the environment of a level", "attempt to call global 'getfenv'", "getfenv(0)" },
+    { "package.loadlib", "attempt to index global 'package'", "package.loadlib('libc.so.6', 'system')" },
+    { "package.loaded", "attempt to index global 'package'", "return package.loaded.ffi" },
+    { "dofile", "attempt to call global 'dofile'", "dofile '/etc/passwd'" },
+    { "loadfile", "attempt to call global 'loadfile'", "loadfile '/etc/passwd'" },
+    { "string.dump", "attempt to call field 'dump'", "string.dump(function() end)" },
+    { "string.dump by a method", "attempt to call method 'dump'", "('x'):dump()" },
+    { "the metatable of strings, to write", "attempt to index", "getmetatable('').__index = {}" },
+    { "strings' methods through a proxy", "attempt to index", "setmetatable({}, { __newindex = '' }).format = 1" },
+    { "debug.sethook", "attempt to call field 'sethook'", "debug.sethook(print, 'c')" },
+    { "debug.getregistry", "attempt to call field 'getregistry'", "debug.getregistry()" },
+    { "upvalues", "attempt to call field 'getupvalue'", "debug.getupvalue(fae.call, 1)" },
+    { "locals of the engine", "attempt to call field 'getlocal'", "debug.getlocal(2, 1)" },
+    { "the compiler's options", "attempt to index field 'opt'", "jit.opt.start 'hotloop=1'" },
+    { "the compiler's utilities", "attempt to index field 'util'", "jit.util.funcbc(print, 1)" },
+    { "the compiler of C functions", "got|function expected", "jit.off(print, true) jit.off(pcall)" },
+    { "a collection", "collectgarbage is not for servants", "for i = 1, 1e6 do collectgarbage 'step' end" },
+    { "a collection in pcall", "collectgarbage is not for servants",
+      "error((select(2, pcall(collectgarbage, 'collect'))))" },
+    { "the task's coroutine, by resume", "bad argument #1 to 'resume'", "coroutine.resume(coroutine.running())" },
+    { "the engine's scheduler", "module \"fae.core\" is not for servants", "require 'fae.core'.start(print)" },
+    { "plugins' insides", "module \"fae.plugin\" is not for servants", "require 'fae.plugin'.wrap(print)" },
+    { "a plugin's hooks", "declared by a file that the configuration names", "fae.plugin 's'" },
+    { "methods of others, later", "declared while a file loads, not later", "fae.servant 'sys'" },
+    { "a method of its own, later", "declared while a file loads, not later", "s.method('more', print)" },
+    { "a file outside by require", "is neither in servants nor part of fae", "require '/etc/passwd'" },
+    { "a folder outside by require", "is neither in servants nor part of fae", "require '....etc.passwd'" },
+    { "another's configuration", "takes a servant's name", "fae.config(setmetatable({}, { __tostring = error }))" },
+    { "C by a 64-bit number", "attempt to call|not callable|cannot call", "(1LL)('int')" },
+    { "ffi through a 64-bit number", "has no member|attempt to index|cannot be indexed|cannot index",
+      "return (1LL).new" },
   }
   for _, way in ipairs(ways) do
     it("to " .. way[1], function()
@@ -88,6 +140,73 @@ describe("no way out", function()
     end)
   end
 
+  it("to fae's tables, which are the file's own", function()
+    local g = testing.load {
+      ["servants/a.lua"] = [[
+        local fae = require "fae"
+        fae.sleep, fae.log.info, fae.null = nil, nil, nil
+        rawset(fae, "call", error)
+        rawset(require "fae.json", "encode", error)
+        require "fae.node".servants = error
+        fae.config "b".x = "changed"
+        return fae]],
+      ["servants/b.lua"] = HEAD .. [[
+        assert(fae.sleep and fae.log.info and fae.null and fae.call ~= error and fae.json.encode ~= error)
+        assert(require "fae.json".encode ~= error and require "fae.node".servants ~= error)
+        assert(require "fae" == fae and require "fae.log" == fae.log, "one copy a file")
+        assert(fae.config "b".x == nil)
+        assert(fae.config "b" == fae.config "b", "one table a file")]],
+    }
+    assert.same({}, g.errors)
+    assert.equal("function", type(fae.sleep))
+    assert.equal("function", type(fae.log.info))
+  end)
+  it("to what sys.servants tells", function()
+    local g = testing.load { ["servants/x.lua"] = HEAD .. [[
+      local options = { args = { "int" } }
+      s.method("run", options, function()
+        options.args[1] = "changed"
+        local servants = require "fae.node".servants()
+        servants[1].name = "changed"
+        return require "fae.node".servants()[1]
+      end)]] }
+    assert.same({}, g.errors)
+    local told = g.call "s.run"
+    assert.equal("s", told.name)
+    assert.same({ "int" }, told.methods[1].args)
+  end)
+  it("to options that change between check and use", function()
+    local g = testing.load { ["servants/x.lua"] = HEAD .. [[
+      local n = 0
+      s.method("run", setmetatable({}, { __index = function(_, key)
+        n = n + 1
+        if key == "timeout_ms" then return n > 1 and 0 / 0 or 5 end
+      end }), function() end)]] }
+    assert.same({}, g.errors)
+    assert.is_nil(g.methods["s.run"].options.timeout_ms)
+    assert.is_nil(getmetatable(g.methods["s.run"].options))
+  end)
+  it("to the engine by an error object's metamethods", function()
+    local g = testing.load { ["servants/x.lua"] = HEAD .. [[
+      local trap = { __tostring = error, __index = error, __concat = error, __len = error, __call = error }
+      s.method("raised", function() error(setmetatable({}, trap)) end)
+      s.method("coded", function() error(setmetatable({ code = "MINE", message = "m" }, trap)) end)
+      s.method("lone", function() error(setmetatable({ code = setmetatable({}, trap) }, trap)) end)
+      s.method("run", function(_, name)
+        local _, err = fae.call("s." .. name)
+        return rawget(err, "code"), rawget(err, "message")
+      end)]] }
+    assert.same({}, g.errors)
+    assert.same({ "INTERNAL", "the error object is a table" }, { g.call("s.run", "raised") })
+    assert.same({ "MINE", "m" }, { g.call("s.run", "coded") })
+    assert.same({ "INTERNAL", "the error object is a table" }, { g.call("s.run", "lone") })
+  end)
+  it("to the loader by an error object's metamethods", function()
+    assert.same({ "servants/x.lua: error object is a table" }, testing.load {
+      ["servants/x.lua"] = "error(setmetatable({}, { __tostring = error, __index = error }))" }.errors)
+    assert.same({ "servants/x.lua: text" }, testing.load {
+      ["servants/x.lua"] = "error(setmetatable({ message = 'text' }, { __index = error }))" }.errors)
+  end)
   it("to the metatables of strings and files", function()
     assert.is_nil((inside "return getmetatable ''"))
     assert.is_nil((inside "return getmetatable(io.stdout)"))
@@ -218,5 +337,57 @@ describe("fae.parallel in a coroutine of one's own", function()
     assert.is_false(ok)
     fae.sleep(1)
     assert.is_false(ran)
+  end)
+end)
+
+describe("a fence that the configuration opens", function()
+  local function load(body, fences, files)
+    files = files or {}
+    files["servants/x.lua"] = HEAD .. body
+    return testing.load(files, { fences = fences })
+  end
+  local opens = {
+    { "ffi", "assert(require 'ffi'.abi '64bit')", 'module "ffi" is neither' },
+    { "debug", "assert(debug.getregistry() and debug.sethook and require 'debug'.getupvalue)",
+      "attempt to call field" },
+    { "io.popen", "local p = assert(io.popen 'echo out') assert(p:read '*l' == 'out') p:close()",
+      "io%.popen is not for" },
+    { "os.execute", "assert(os.execute 'true' == 0)", "os%.execute is not for" },
+    { "loadlib", "assert(not package.loadlib('/nowhere.so', 'x')) assert(package.loaded == nil)",
+      "index global 'package'" },
+  }
+  for _, row in ipairs(opens) do
+    it("lets a servant have " .. row[1] .. ", and nobody else", function()
+      assert.same({}, load(row[2], { { name = "x", allow = row[1] } }).errors)
+      assert.matches(row[3], load(row[2], {}).errors[1])
+      assert.matches(row[3], load(row[2], { { name = "y", allow = row[1] } }, { ["servants/y.lua"] = "return 1" })
+        .errors[1])
+      for _, other in ipairs(opens) do
+        if other ~= row then assert.matches(row[3], load(row[2], { { name = "x", allow = other[1] } }).errors[1]) end
+      end
+    end)
+  end
+  it("does not open it for what the file requires, which has a name of its own", function()
+    local files = function() return { ["servants/x/help.lua"] = "return { ffi = pcall(require, 'ffi') }" } end
+    local body = "assert(require 'x.help'.ffi == %s)"
+    assert.same({}, load(body:format "false", { { name = "x", allow = "ffi" } }, files()).errors)
+    assert.same({}, load(body:format "true", { { name = "x.help", allow = "ffi" } }, files()).errors)
+    assert.same({}, load(body:format "true", { { name = "x/help", allow = "ffi debug" } }, files()).errors)
+  end)
+  it("opens it for a plugin by its name", function()
+    local files = {
+      ["servants/plugins/p.lua"] = 'require "fae".plugin "p" require "ffi"', ["servants/s.lua"] = "return 1",
+    }
+    assert.same({}, testing.load(files, { plugins = '{"p":{}}', fences = { { name = "p", allow = "ffi" } } }).errors)
+    assert.matches('"ffi" is neither', testing.load(files, { plugins = '{"p":{}}' }).errors[1])
+  end)
+  it("is refused with a word or a name that nobody knows", function()
+    local function errors(name, allow)
+      return table.concat(load("", { { name = name, allow = allow } }).errors, "\n")
+    end
+    assert.equal('fence "x": "ffl" is nothing to allow: debug, ffi, io.popen, loadlib or os.execute; '
+      .. 'did you mean "ffi"?', errors("x", "debug ffl"))
+    assert.equal('fence "xy": no servant, plugin or helper is called that; did you mean "x"?', errors("xy", "ffi"))
+    assert.equal("", errors("x", ""))
   end)
 end)

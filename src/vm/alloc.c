@@ -70,6 +70,38 @@ static void give(struct fae_lua_memory *m, void *mem, size_t size)
         free(mem);
 }
 
+void fae_lua_memory_limit(struct fae_lua_memory *m, size_t bytes_soft, size_t bytes_max)
+{
+    m->bytes_soft = m->bytes_look = bytes_soft;
+    m->bytes_max = bytes_max;
+    m->bytes_calm = 0;
+}
+
+/* Above bytes_look, which moves up in small steps until there is room again. */
+static bool may_take(struct fae_lua_memory *m, size_t more)
+{
+    if (m->bytes + more > m->bytes_max + m->bytes_spare) {
+        m->refused = m->failed = true; /* told here: a servant's pcall may keep the error from everybody */
+        return false;
+    }
+    m->bytes_look = m->bytes + more + m->bytes_soft / 8; /* a collection of all that is in use is dear */
+    if (m->bytes_look > m->bytes_max)
+        m->bytes_look = m->bytes_max;
+    m->bytes_calm = m->bytes_soft - m->bytes_soft / 8;
+    if (m->on_tight)
+        m->on_tight(m);
+    return true;
+}
+
+static void took_back(struct fae_lua_memory *m, size_t bytes)
+{
+    m->bytes -= bytes;
+    if (__builtin_expect(m->bytes < m->bytes_calm, 0)) {
+        m->bytes_calm = 0;
+        m->bytes_look = m->bytes_soft;
+    }
+}
+
 void *fae_lua_allocate(void *arg, void *mem, size_t old_size, size_t new_size)
 {
     struct fae_lua_memory *m = arg;
@@ -77,17 +109,16 @@ void *fae_lua_allocate(void *arg, void *mem, size_t old_size, size_t new_size)
 
     if (new_size == 0) {
         if (mem) {
-            m->bytes -= old_size;
+            took_back(m, old_size);
             give(m, mem, old_size);
         }
         return NULL;
     }
     if (!mem)
         old_size = 0;
-    if (new_size > old_size && m->bytes + (new_size - old_size) > m->bytes_max + m->bytes_spare) {
-        m->refused = true; /* told here: a servant's pcall may keep the error from everybody */
+    if (new_size > old_size && __builtin_expect(m->bytes + (new_size - old_size) > m->bytes_look, 0) &&
+        !may_take(m, new_size - old_size))
         return NULL;
-    }
     if (mem && old_size > SMALL && new_size > SMALL) {
         fresh = realloc(mem, new_size);
     } else {

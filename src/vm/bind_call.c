@@ -34,10 +34,45 @@ static void push_context(lua_State *L, const struct fae_task *task, const char *
         lua_pushnil(L);
 }
 
-/* Fields: rid reason uid traceparent token (of the context), method, session, peer, generation, time_left(). */
+/* "web admin"; nil of nobody's task. */
+static int push_roles(lua_State *L, const struct fae_task *task)
+{
+    struct fae_buf *words;
+
+    if (!task->caller.roles)
+        return 0;
+    words = fae_push_buf(L);
+    fae_access_words(task->vm->o.access, task->caller.roles, words);
+    lua_pushlstring(L, (const char *)words->data, words->len);
+    fae_buf_fini(words);
+    return 1;
+}
+
+static int push_who(lua_State *L, const struct fae_task *task)
+{
+    struct fae_buf *who = fae_push_buf(L);
+
+    if (!fae_access_who(task->vm->o.access, task->caller.who, who))
+        return 0;
+    lua_pushlstring(L, (const char *)who->data, who->len);
+    fae_buf_fini(who);
+    return 1;
+}
+
+/* Another node's word that a call was passed on already; anybody else's was dropped, or is no more believed. */
+static int push_sticky(lua_State *L, const struct fae_task *task)
+{
+    if (!fae_access_is_peer(task->vm->o.access, task->caller.roles))
+        return 0;
+    push_context(L, task, "sticky");
+    return 1;
+}
+
+/* Fields: rid reason uid traceparent sticky (of the context), roles, who, method, session, peer, generation,
+ * time_left(). */
 static int l_index(lua_State *L)
 {
-    static const char *const context[] = { "rid", "reason", "uid", "traceparent", "token" };
+    static const char *const context[] = { "rid", "reason", "uid", "traceparent" };
     const char *key = luaL_checkstring(L, 2);
     struct fae_task *task = fae_vm_of(L)->current;
     char peer[FAE_ADDR_TEXT];
@@ -53,6 +88,12 @@ static int l_index(lua_State *L)
             push_context(L, task, key);
             return 1;
         }
+    if (strcmp(key, "roles") == 0)
+        return push_roles(L, task);
+    if (strcmp(key, "who") == 0)
+        return push_who(L, task);
+    if (strcmp(key, "sticky") == 0)
+        return push_sticky(L, task);
     if (strcmp(key, "method") == 0 && task->method) {
         lua_pushstring(L, task->method->name);
     } else if (strcmp(key, "generation") == 0) {
@@ -86,8 +127,15 @@ static int l_session_context(lua_State *L)
     lua_settop(L, 1);
     if (!session)
         return 0;
-    if (!lua_isnil(L, 1))
+    if (!lua_isnil(L, 1)) { /* it was looked at and blanked before the call began */
+        lua_pushliteral(L, "token");
+        lua_pushnil(L);
+        lua_rawset(L, 1);
+    }
+    if (!lua_isnil(L, 1)) {
+        fae_observe_context(fae_vm_of(L), session, L, 1);
         ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
     if (session->service_ref)
         luaL_unref(L, LUA_REGISTRYINDEX, session->service_ref);
     session->service_ref = ref;

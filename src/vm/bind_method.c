@@ -73,6 +73,8 @@ static int l_register(lua_State *L)
         method->owns_args = false;
         method->context_first = true;
         method->fn_ref = LUA_NOREF;
+        method->twin = canonical;
+        canonical->twin = method;
     } else {
         read_args(L, 3, method);
         method->timeout_ms = (uint64_t)number_field(L, 3, "timeout_ms", (double)vm->o.config->call_timeout_ms);
@@ -96,7 +98,7 @@ static int l_find(lua_State *L)
     const struct fae_method *method = fae_methods_find(&gen->methods, name, len);
 
     if (!method) {
-        near = fae_methods_suggest(&gen->methods, name, len);
+        near = fae_methods_suggest(&gen->methods, name, len, FAE_ROLES_ALL);
         return fae_nil_err(L, FAE_UNKNOWN_METHOD, near ? "no method \"%s\": did you mean %s?" : "no method \"%s\"",
                            name, near);
     }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "rpc/access.h"
 #include "rpc/stats.h"
 #include "vm/vm_impl.h"
 
@@ -45,12 +46,12 @@ static int l_stats(lua_State *L)
     return 1;
 }
 
-/* node() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms} */
+/* node() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms, access} */
 static int l_node(lua_State *L)
 {
     struct fae_vm *vm = fae_vm_of(L);
 
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 9);
     lua_pushliteral(L, FAE_VERSION);
     lua_setfield(L, -2, "version");
     lua_pushliteral(L, FAE_BUILD);
@@ -67,6 +68,8 @@ static int l_node(lua_State *L)
     lua_setfield(L, -2, "message_max");
     lua_pushnumber(L, (double)vm->o.config->call_timeout_ms);
     lua_setfield(L, -2, "call_timeout_ms");
+    lua_pushboolean(L, fae_access_on(vm->o.access));
+    lua_setfield(L, -2, "access");
     return 1;
 }
 

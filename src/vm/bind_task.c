@@ -61,6 +61,8 @@ static struct fae_task *task_of_call(lua_State *L)
     }
     task = fae_task_new(vm, L, fae_generation_here(vm));
     task->context_ref = ref;
+    if (here)
+        task->caller = here->caller;
     lua_xmove(L, task->T, n);
     return task;
 }

@@ -31,6 +31,7 @@ void fae_generation_end(struct fae_generation **gen_io)
 
     *gen_io = NULL;
     fae_vm_timers_stop(gen);
+    fae_plugin_end(gen);
     FAE_LIST_EACH(node, &gen->tasks)
         fae_task_discard(FAE_CONTAINER(node, struct fae_task, gen_node));
     fae_methods_fini(&gen->methods, vm->L);
@@ -83,6 +84,20 @@ static void push_loader(lua_State *L)
     FAE_ASSERT(!"the loader is built in");
 }
 
+/* {{name, allow}}, as the configuration has them. */
+static void push_fences(lua_State *L, const struct fae_config *config)
+{
+    lua_createtable(L, (int)config->n_fence, 0);
+    for (unsigned i = 0; i < config->n_fence; i++) {
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, config->fence[i].name);
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, config->fence[i].allow);
+        lua_setfield(L, -2, "allow");
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
 static void push_info(lua_State *L, const struct load *load)
 {
     lua_newtable(L);
@@ -94,6 +109,14 @@ static void push_info(lua_State *L, const struct load *load)
     lua_setfield(L, -2, "generation");
     lua_pushboolean(L, load->vm->o.loop == NULL);
     lua_setfield(L, -2, "checking");
+    if (load->vm->o.config->plugins_json) {
+        lua_pushstring(L, load->vm->o.config->plugins_json);
+        lua_setfield(L, -2, "plugins_json");
+    }
+    lua_pushstring(L, load->vm->o.config->secrets);
+    lua_setfield(L, -2, "secrets");
+    push_fences(L, load->vm->o.config);
+    lua_setfield(L, -2, "fences");
 }
 
 static int load_generation(lua_State *L)
@@ -116,6 +139,9 @@ static int load_generation(lua_State *L)
         fae_buf_printf(load->why, "%s\n", lua_tostring(L, -1));
         lua_pop(L, 1);
     }
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "session");
+    load->gen->hears_sessions = lua_isfunction(L, -1);
     lua_pop(L, 1);
     load->gen->env_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -187,6 +213,7 @@ static void retire(struct fae_generation *gen)
 {
     gen->live = false;
     gen->replaced = true;
+    fae_observe_generation(gen); /* the configuration may have changed along with it */
     fae_vm_timers_stop(gen);
     for (bool again = true; again;) { /* a task that is doomed may end others: start over after each */
         again = false;
@@ -204,6 +231,16 @@ static void retire(struct fae_generation *gen)
     fae_list_add_tail(&gen->vm->old, &gen->node);
 }
 
+void fae_vm_configured(struct fae_vm *vm)
+{
+    fae_memory_configured(vm);
+    if (vm->live)
+        fae_methods_access(&vm->live->methods, vm->o.access);
+    fae_observe_configured(vm);
+    if (vm->live)
+        fae_methods_limit(&vm->live->methods, vm->o.config, vm->o.gates);
+}
+
 void fae_vm_switch(struct fae_vm *vm)
 {
     struct fae_generation *old = vm->live, *gen = vm->prepared;
@@ -212,6 +249,7 @@ void fae_vm_switch(struct fae_vm *vm)
     vm->prepared = NULL;
     vm->live = gen;
     gen->live = true;
+    fae_vm_configured(vm);
     FAE_STAT_SET(vm->slot->generation, gen->number);
     fae_vm_timers_start(gen);
     FAE_LIST_EACH(node, &gen->tasks) { /* what was spawned while it loaded */
@@ -229,8 +267,8 @@ void fae_vm_tick(struct fae_vm *vm)
 {
     unsigned n_old = 0;
 
-    if (!fae_list_empty(&vm->runnable))
-        fae_vm_guard(vm, run_queued, vm);
+    if (!fae_list_empty(&vm->runnable) || !fae_list_empty(&vm->events))
+        fae_task_run_more(vm);
     FAE_LIST_EACH(node, &vm->old) {
         struct fae_generation *gen = FAE_CONTAINER(node, struct fae_generation, node);
 
@@ -243,12 +281,13 @@ void fae_vm_tick(struct fae_vm *vm)
     FAE_STAT_SET(vm->slot->lua_bytes, vm->memory.bytes);
     /* A small heap is cheap to let grow and dear to walk again and again (3.5 % of an echo, measured). */
     lua_gc(vm->L, LUA_GCSETPAUSE, vm->memory.bytes < SMALL_HEAP ? 400 : 200);
+    fae_memory_tick(vm);
     /* Lua itself collects when memory has doubled; near the limit that would be too late. */
-    if (vm->memory.bytes > vm->memory.bytes_max / 4 * 3 &&
-        vm->memory.bytes > vm->bytes_collected + vm->memory.bytes_max / 16)
+    if (vm->memory.bytes > vm->memory.bytes_soft / 4 * 3 &&
+        vm->memory.bytes > vm->bytes_collected + vm->memory.bytes_soft / 16)
         fae_vm_collect(vm, 0);
     /* A full heap whose owners are done is not growing: without this only a call that fails would have it collected. */
-    else if (vm->memory.bytes > vm->memory.bytes_max / 4 * 3 && vm->n_gc_steps == 0)
+    else if (vm->memory.bytes > vm->memory.bytes_soft / 4 * 3 && vm->n_gc_steps == 0)
         vm->n_gc_steps = 1;
     /* What an ended generation leaves is collected a little a tick, so that many reloads do not pile up. */
     if (vm->n_gc_steps && !vm->current) {

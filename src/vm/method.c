@@ -7,10 +7,12 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/suggest.h"
 #include "vm/codec.h"
 
@@ -38,7 +40,7 @@ void fae_methods_fini(struct fae_methods *m, lua_State *L)
 
 struct fae_method *fae_methods_find(const struct fae_methods *m, const char *name, size_t len)
 {
-    uint64_t hash = XXH3_64bits(name, len);
+    uint64_t hash = XXH3_64bits_withSeed(name, len, m->seed);
 
     if (m->cap == 0)
         return NULL;
@@ -65,6 +67,8 @@ struct fae_method *fae_methods_add(struct fae_methods *m, const char *name, size
 {
     struct fae_method *method;
 
+    if (m->cap == 0 && getrandom(&m->seed, sizeof m->seed, GRND_NONBLOCK) != sizeof m->seed)
+        m->seed = fae_now_ns();
     if (len == 0 || len > FAE_METHOD_NAME_MAX || fae_methods_find(m, name, len))
         return NULL;
     if (m->n * 2 >= m->cap) { /* at most half full: a name that is not there is found out quickly */
@@ -80,14 +84,14 @@ struct fae_method *fae_methods_add(struct fae_methods *m, const char *name, size
     method = fae_zalloc(sizeof *method);
     memcpy(method->name, name, len);
     method->name_len = (uint32_t)len;
-    method->hash = XXH3_64bits(name, len);
+    method->hash = XXH3_64bits_withSeed(name, len, m->seed);
     method->fn_ref = LUA_NOREF;
     place(m, method);
     m->n++;
     return method;
 }
 
-const char *fae_methods_suggest(const struct fae_methods *m, const char *name, size_t len)
+const char *fae_methods_suggest(const struct fae_methods *m, const char *name, size_t len, uint32_t roles)
 {
     char word[FAE_METHOD_NAME_MAX + 1];
     struct fae_suggest s = { .word = word };
@@ -97,9 +101,70 @@ const char *fae_methods_suggest(const struct fae_methods *m, const char *name, s
     memcpy(word, name, len);
     word[len] = '\0';
     for (uint32_t i = 0; i < m->cap; i++)
-        if (m->table[i] && !m->table[i]->context_first)
+        if (m->table[i] && !m->table[i]->context_first && (roles == FAE_ROLES_ALL || m->table[i]->roles & roles))
             fae_suggest_offer(&s, m->table[i]->name);
     return s.best;
+}
+
+void fae_methods_access(struct fae_methods *m, const struct fae_access *access)
+{
+    for (uint32_t i = 0; i < m->cap; i++) {
+        struct fae_method *method = m->table[i], *twin = method ? method->twin : NULL;
+        const char *name = method ? method->name : NULL, *alias = twin ? twin->name : "";
+
+        if (!method)
+            continue;
+        method->token_first = strcmp(name, "sys.hello") == 0 || strcmp(name, "sys.ctx") == 0;
+        method->roles = twin && method->context_first ? fae_access_method(access, alias, name)
+                                                      : fae_access_method(access, name, alias);
+    }
+}
+
+/* "shop.*" is of all methods that begin with "shop."; how long a pattern fits, 0 when it does not. */
+static size_t fits_servant(const char *pattern, const char *name)
+{
+    size_t len = strlen(pattern);
+
+    return len && pattern[len - 1] == '*' && strncmp(pattern, name, len - 1) == 0 ? len : 0;
+}
+
+static bool is_named(const struct fae_method *method, const char *pattern)
+{
+    return strcmp(method->name, pattern) == 0 || (method->twin && strcmp(method->twin->name, pattern) == 0);
+}
+
+static void limit(struct fae_method *method, const struct fae_config *config, struct fae_gates *gates)
+{
+    const char *name = method->context_first && method->twin ? method->twin->name : method->name;
+    const struct fae_config_limit *found[2] = { NULL, NULL };
+    size_t best = 0;
+
+    for (unsigned i = 0; i < config->n_limit; i++) {
+        const struct fae_config_limit *row = &config->limit[i];
+        size_t len = fits_servant(row->methods, name);
+
+        if (row->calls == 0 && row->rate == 0)
+            continue;
+        if (len > best)
+            found[0] = row, best = len;
+        else if (is_named(method, row->methods))
+            found[1] = row;
+    }
+    method->limited = false;
+    for (unsigned i = 0; i < 2; i++) {
+        method->gates[i] = found[i] ? (int16_t)fae_gates_find(gates, found[i]->methods) : -1;
+        if (method->gates[i] < 0)
+            continue;
+        fae_gate_rule(&method->rules[i], found[i]->calls, found[i]->rate, found[i]->burst);
+        method->limited = true;
+    }
+}
+
+void fae_methods_limit(struct fae_methods *m, const struct fae_config *config, struct fae_gates *gates)
+{
+    for (uint32_t i = 0; gates && i < m->cap; i++)
+        if (m->table[i])
+            limit(m->table[i], config, gates);
 }
 
 bool fae_arg_parse(const char *word, struct fae_arg *arg_out)

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/caller.h"
 #include "vm/codec.h"
 #include "vm/task.h"
 #include "vm/vm_impl.h"
@@ -18,9 +19,41 @@
 
 /* ---- answers ---- */
 
-static void answered(struct fae_task *task, bool failed)
+/* Counts a call that has its answer. True: it was slow, or is the next sample. */
+static inline bool is_noted(struct fae_task *task, bool failed, uint64_t *now_out)
 {
-    fae_session_count(task->session->server, task->method->stats_row, task->ticks, failed);
+    uint64_t now;
+
+    if (__builtin_expect(task->limited, 0))
+        fae_gates_leave(task);
+    now = *now_out = fae_session_count(task->session->server, task->method->stats_row, task->ticks, failed);
+    if (__builtin_expect(task->linked, 0))
+        fae_observe_waited(task, now);
+    return __builtin_expect(now - task->got_ticks >= task->method->slow_ticks || --task->vm->sample_left == 0, 0);
+}
+
+static void answered(struct fae_task *task)
+{
+    uint64_t now;
+
+    if (is_noted(task, false, &now))
+        fae_observe_ended(task, now, NULL, 0);
+}
+
+/* The code of the error that it was answered with. */
+static void answered_error(struct fae_task *task, const char *code, size_t len)
+{
+    uint64_t now;
+
+    if (is_noted(task, true, &now))
+        fae_observe_ended(task, now, code, len);
+}
+
+static void answered_code(struct fae_task *task, enum fae_err code)
+{
+    const char *name = fae_err_name(code);
+
+    answered_error(task, name, strlen(name));
 }
 
 /* The session may be gone, and notifications are never answered; both are counted all the same by whoever started. */
@@ -30,7 +63,7 @@ static bool wants_answer(struct fae_task *task)
         return false;
     if (!task->notification)
         return true;
-    answered(task, false);
+    answered(task);
     return false;
 }
 
@@ -42,7 +75,7 @@ void fae_call_answer_code(struct fae_task *task, enum fae_err code, const char *
         return;
     if (!task->notification)
         fae_session_fail_code(session, task->msgid, code, "%s", text);
-    answered(task, true);
+    answered_code(task, code);
 }
 
 /* A field of the err table at idx, raw: nobody's metamethod runs here. */
@@ -97,7 +130,7 @@ static void answer_err(struct fae_task *task, enum fae_err otherwise)
         f.text_len = strlen(f.text);
     }
     fae_session_fail(task->session, task->msgid, &f);
-    answered(task, true);
+    answered_error(task, f.code, f.code_len);
     lua_settop(L, idx - 1);
 }
 
@@ -123,7 +156,10 @@ static void answer_value(struct fae_task *task, lua_State *L, int idx)
         lua_pop(L, 1);
     }
     vm->risk_session = NULL;
-    answered(task, err != FAE_OK);
+    if (err)
+        answered_code(task, err);
+    else
+        answered(task);
 }
 
 /* The commonest answer of all. */
@@ -133,7 +169,7 @@ static void answer_nil(struct fae_task *task)
 
     fae_message_result(out, task->msgid);
     fae_mp_nil(out);
-    answered(task, false);
+    answered(task);
 }
 
 void fae_call_answer(struct fae_task *task)
@@ -170,7 +206,7 @@ void fae_call_answer_raised(struct fae_task *task, int status)
     if (!task->session)
         return;
     if (task->notification) {
-        answered(task, true);
+        answered_code(task, status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL);
     } else if (status == LUA_ERRMEM) {
         fae_call_answer_code(task, FAE_NO_MEMORY, "the call needs more memory than lua_memory_max leaves");
     } else {
@@ -181,16 +217,58 @@ void fae_call_answer_raised(struct fae_task *task, int status)
 
 /* ---- calls ---- */
 
-static void unknown_method(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req)
+/* A call while it is being started: what its claims say of who makes it. */
+struct asked {
+    struct fae_caller caller;
+    struct fae_claims claims;
+};
+
+static struct fae_buf quoted_name(const struct fae_request *req)
 {
-    const char *near = vm->live ? fae_methods_suggest(&vm->live->methods, req->method, req->method_len) : NULL;
-    int len = req->method_len > FAE_METHOD_NAME_MAX ? FAE_METHOD_NAME_MAX : (int)req->method_len;
     struct fae_buf name = { 0 };
 
-    FAE_STAT_ADD(vm->o.stats->workers[vm->o.slot].n_unknown_methods, 1);
+    fae_buf_json(&name, req->method, req->method_len > FAE_METHOD_NAME_MAX ? FAE_METHOD_NAME_MAX : req->method_len);
+    return name;
+}
+
+/* The same words whether there is such a method or not. */
+static void forbidden(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req)
+{
+    struct fae_buf name;
+
+    FAE_STAT_ADD(vm->o.stats->workers[vm->o.slot].n_forbidden, 1);
     if (req->notification)
         return;
-    fae_buf_json(&name, req->method, (size_t)len);
+    name = quoted_name(req);
+    fae_session_fail_code(session, req->msgid, FAE_FORBIDDEN, "%s is not allowed to you", fae_buf_text(&name));
+    fae_buf_fini(&name);
+}
+
+/* May the caller know that there is no method of that name? */
+static bool may_know(const struct fae_vm *vm, const struct fae_request *req, uint32_t roles)
+{
+    char name[FAE_METHOD_NAME_MAX + 1];
+    size_t len = req->method_len > FAE_METHOD_NAME_MAX ? FAE_METHOD_NAME_MAX : req->method_len;
+
+    memcpy(name, req->method, len);
+    name[len] = '\0';
+    return fae_access_method(vm->o.access, name, "") & roles;
+}
+
+static void unknown_method(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req,
+                           uint32_t roles)
+{
+    const char *near = vm->live ? fae_methods_suggest(&vm->live->methods, req->method, req->method_len, roles) : NULL;
+    struct fae_buf name;
+
+    FAE_STAT_ADD(vm->o.stats->workers[vm->o.slot].n_unknown_methods, 1);
+    if (!may_know(vm, req, roles)) {
+        forbidden(vm, session, req);
+        return;
+    }
+    if (req->notification)
+        return;
+    name = quoted_name(req);
     if (near)
         fae_session_fail_code(session, req->msgid, FAE_UNKNOWN_METHOD, "no method %s: did you mean %s?",
                               fae_buf_text(&name), near);
@@ -213,15 +291,30 @@ static void shorten_deadline(struct fae_task *task, lua_State *L)
     lua_pop(L, 1);
 }
 
-/* The context map is at the top of L: keeps it for the call. */
-static void take_context(struct fae_task *task, lua_State *L)
+static void drop_field(lua_State *L, const char *name)
 {
+    lua_pushstring(L, name);
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+}
+
+/* The context map is at the top of L: keeps it for the call, without what is not for servants. */
+static void take_context(struct fae_task *task, lua_State *L, const struct fae_claims *claims)
+{
+    if (claims->has_token)
+        drop_field(L, "token");
+    if (claims->has_sticky && !fae_access_is_peer(task->vm->o.access, task->caller.roles))
+        drop_field(L, "sticky");
+    fae_observe_context(task->vm, task->session, L, lua_gettop(L));
     shorten_deadline(task, L);
+    if (task->context_ref != LUA_NOREF) /* an alias may bring one in either place */
+        luaL_unref(L, LUA_REGISTRYINDEX, task->context_ref);
     task->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 /* Pushes the params; *n_out values, or one message and an error. */
-static enum fae_err push_params(struct fae_task *task, lua_State *L, const struct fae_request *req, int *n_out)
+static enum fae_err push_params(struct fae_task *task, lua_State *L, const struct fae_request *req,
+                                const struct fae_claims *claims, int *n_out)
 {
     struct fae_mp_token array;
     const uint8_t *p = fae_mp_read(req->params, &array);
@@ -233,7 +326,7 @@ static enum fae_err push_params(struct fae_task *task, lua_State *L, const struc
         err = fae_codec_push(L, &p);
         if (err)
             return err;
-        take_context(task, L);
+        take_context(task, L, claims);
         first = 1;
     }
     if (array.len > 8)
@@ -251,7 +344,7 @@ static enum fae_err push_params(struct fae_task *task, lua_State *L, const struc
 }
 
 static void start_call(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req,
-                       const struct fae_method *method)
+                       const struct fae_method *method, const struct asked *asked)
 {
     lua_State *L = vm->L;
     int top = lua_gettop(L), n = 0;
@@ -262,11 +355,17 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
     vm->start_request = req;
     task = fae_task_new(vm, L, vm->live);
     vm->start_session = NULL;
+    if (__builtin_expect(vm->entered != NULL, 0))
+        fae_gates_own(task);
     task->method = method;
     task->session = session;
     task->msgid = req->msgid;
     task->notification = req->notification;
-    task->ticks = req->ticks;
+    task->caller = asked->caller;
+    task->ticks = task->began_ticks = req->ticks;
+    task->got_ticks = req->got_ticks;
+    task->run_ticks = 0;
+    vm->started = task;
     task->deadline_ms = vm->o.loop->now_ms + method->timeout_ms;
     vm->at_risk = task;
     if (__builtin_expect(req->context != NULL, 0)) {
@@ -274,7 +373,7 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
 
         err = fae_codec_push(L, &p);
         if (!err)
-            take_context(task, L);
+            take_context(task, L, &asked->claims);
     } else if (__builtin_expect(session->service_ref != 0, 0)) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, session->service_ref);
         shorten_deadline(task, L);
@@ -283,7 +382,7 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
     if (!err) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, method->fn_ref);
         lua_rawgeti(L, LUA_REGISTRYINDEX, vm->call_ref);
-        err = push_params(task, L, req, &n);
+        err = push_params(task, L, req, &asked->claims, &n);
     }
     if (!err && !fae_method_check(method, L, top + 3, n))
         err = FAE_BAD_ARGS;
@@ -298,7 +397,48 @@ static void start_call(struct fae_vm *vm, struct fae_session *session, const str
     vm->at_risk = NULL;
     lua_xmove(L, task->T, n + 2);
     fae_task_run(task, n + 1);
+    vm->started = NULL;
     fae_task_run_queued(vm);
+}
+
+/* The first param, if it is a map. */
+static const uint8_t *first_map(const struct fae_request *req)
+{
+    struct fae_mp_token array, map;
+    const uint8_t *p = fae_mp_read(req->params, &array);
+
+    if (array.len == 0)
+        return NULL;
+    fae_mp_read(p, &map);
+    return map.type == FAE_MP_MAP ? p : NULL;
+}
+
+/* What sys.hello and sys.ctx are told holds for the session. */
+static void keep_token(struct fae_session *session, const struct fae_method *method, const struct fae_claims *claims)
+{
+    if (strcmp(method->name, "sys.ctx") == 0)
+        session->context_token = claims->token;
+    else if (claims->token)
+        session->token = claims->token;
+    fae_caller_identify(session);
+}
+
+/* A call that says more of who makes it than its session does. False: it was answered. */
+static bool know_caller(struct fae_session *session, const struct fae_request *req, const struct fae_method *method,
+                        struct asked *asked)
+{
+    const uint8_t *map = method && (method->context_first || method->token_first) ? first_map(req) : NULL;
+    bool brings_context = req->context || (map && method->context_first);
+    struct fae_claims told = { 0 };
+
+    if (req->context && !fae_caller_claims(session, req, req->context, &asked->claims))
+        return false;
+    if (map && !fae_caller_claims(session, req, map, method->token_first ? &told : &asked->claims))
+        return false;
+    if (method && method->token_first)
+        keep_token(session, method, &told);
+    asked->caller = brings_context ? fae_caller_with(session, &asked->claims) : session->caller;
+    return true;
 }
 
 static void call(void *service, struct fae_session *session, const struct fae_request *req)
@@ -306,11 +446,19 @@ static void call(void *service, struct fae_session *session, const struct fae_re
     struct fae_vm *vm = service;
     const struct fae_method *method =
         vm->live ? fae_methods_find(&vm->live->methods, req->method, req->method_len) : NULL;
+    struct asked asked = { .caller = session->caller };
 
+    if (__builtin_expect(req->context || !method || method->context_first || method->token_first, 0) &&
+        !know_caller(session, req, method, &asked))
+        return;
+    if (__builtin_expect(vm->memory.bytes > vm->memory.bytes_soft, 0) && fae_memory_refuse(vm, session, req))
+        return;
     if (__builtin_expect(!method, 0))
-        unknown_method(vm, session, req);
-    else
-        start_call(vm, session, req, method);
+        unknown_method(vm, session, req, asked.caller.roles);
+    else if (__builtin_expect(!(asked.caller.roles & method->roles), 0))
+        forbidden(vm, session, req);
+    else if (__builtin_expect(!method->limited, 1) || fae_gates_pass(vm, session, req, method))
+        start_call(vm, session, req, method, &asked);
 }
 
 static void hangup(void *service, struct fae_session *session, enum fae_err code)
@@ -321,9 +469,11 @@ static void hangup(void *service, struct fae_session *session, enum fae_err code
         struct fae_task *task = FAE_CONTAINER(session->calls.next, struct fae_task, call_node);
 
         if (session->closed)
-            answered(task, true);
+            answered_code(task, code);
         else
             fae_call_answer_code(task, code, fae_err_text(code));
+        if (task->watched)
+            fae_plugin_hangup(task, code);
         fae_session_ended(session, &task->call_node);
         task->session = NULL;
         fae_task_doom(task, code);
@@ -334,4 +484,11 @@ static void hangup(void *service, struct fae_session *session, enum fae_err code
     }
 }
 
-const struct fae_service_ops fae_vm_service = { .guard = fae_vm_guard, .call = call, .hangup = hangup };
+static void session_event(void *service, struct fae_session *session, bool opened)
+{
+    fae_plugin_session(service, session, opened);
+}
+
+const struct fae_service_ops fae_vm_service = {
+    .guard = fae_vm_guard, .call = call, .hangup = hangup, .session = session_event
+};

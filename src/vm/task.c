@@ -62,6 +62,8 @@ struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_genera
     task->depth = 0;
     task->doomed = FAE_OK;
     task->context_ref = LUA_NOREF;
+    task->caller = (struct fae_caller){ 0 };
+    task->limited = false;
     task->deadline_ms = 0;
     task->cancel = NULL;
     task->parent = NULL;
@@ -77,6 +79,10 @@ static void link_task(struct fae_task *task)
 
     if (task->linked)
         return;
+    if (task->method) {
+        fae_observe_parked(task);
+        FAE_STAT_ADD(vm->stats->methods[task->method->stats_row].n_parked, 1);
+    }
     task->linked = true;
     task->gen->n_tasks++;
     fae_list_add_tail(&task->gen->tasks, &task->gen_node);
@@ -89,9 +95,20 @@ static void link_task(struct fae_task *task)
     }
 }
 
+/* From here on a call waits. */
+static void stop_clock(struct fae_task *task)
+{
+    if (!task->method)
+        return;
+    task->run_ticks += fae_ticks() - task->began_ticks;
+    task->began_ticks = 0;
+}
+
 static void unlink_task(struct fae_task *task)
 {
     task->linked = false;
+    if (task->method)
+        FAE_STAT_ADD(task->vm->stats->methods[task->method->stats_row].n_parked, (uint32_t)-1);
     task->gen->n_tasks--;
     fae_list_del(&task->gen_node);
     if (task->session)
@@ -121,6 +138,7 @@ static void release(struct fae_task *task)
     if (vm->n_free_tasks >= FAE_SPARE_TASKS) {
         if (task->T)
             drop_thread(task);
+        free(task->args);
         free(task);
         return;
     }
@@ -134,6 +152,8 @@ void fae_task_discard(struct fae_task *task)
 {
     if (task->parked && task->cancel)
         task->cancel(task->cancel_arg);
+    if (task->watched)
+        fae_plugin_forget(task);
     fae_list_del(&task->child_node);
     FAE_LIST_EACH(node, &task->children) {
         FAE_CONTAINER(node, struct fae_task, child_node)->parent = NULL;
@@ -150,6 +170,7 @@ void fae_task_free_pool(struct fae_vm *vm)
         struct fae_task *task = vm->free_tasks;
 
         vm->free_tasks = task->next_free;
+        free(task->args);
         free(task);
     }
 }
@@ -193,7 +214,7 @@ static void log_raised(struct fae_task *task, int status)
 
     if (status == LUA_ERRMEM) {
         FAE_ERROR("%s: out of Lua memory (%zu bytes in use, lua_memory_max is %zu)", what, task->vm->memory.bytes,
-                  task->vm->memory.bytes_max);
+                  task->vm->memory.bytes_soft);
         return;
     }
     luaL_traceback(L, task->T, NULL, 0);
@@ -233,6 +254,8 @@ static void finish(struct fae_task *task, int status)
     } else {
         if (!raised_on_purpose(task->T))
             log_raised(task, status);
+        if (task->watched)
+            fae_plugin_dropped(task, status == LUA_ERRMEM ? FAE_NO_MEMORY : FAE_INTERNAL);
         if (task->method)
             fae_call_answer_raised(task, status);
         drop_thread(task);
@@ -247,6 +270,8 @@ static void finish(struct fae_task *task, int status)
 
 void fae_task_fail(struct fae_task *task, enum fae_err code, const char *text)
 {
+    if (task->watched)
+        fae_plugin_dropped(task, code);
     if (task->method)
         fae_call_answer_code(task, code, text);
     doom_children(task, FAE_CANCELLED);
@@ -264,6 +289,8 @@ void fae_task_run(struct fae_task *task, int n)
     int status;
 
     vm->current = task;
+    if (task->linked && task->method)
+        task->began_ticks = fae_ticks();
     FAE_STAT_SET(vm->slot->method, task->method ? task->method->stats_row + 1 : 0);
     status = lua_resume(task->T, n);
     vm->current = before;
@@ -281,6 +308,7 @@ void fae_task_run(struct fae_task *task, int n)
         fae_task_fail(task, FAE_INTERNAL, "coroutine.yield outside a coroutine of its own");
     } else {
         link_task(task);
+        stop_clock(task);
     }
     fae_vm_collect_due(vm);
 }
@@ -317,6 +345,7 @@ void fae_task_run_queued(struct fae_vm *vm)
 
 static void run_rest(void *vm)
 {
+    fae_plugin_run(vm);
     fae_task_run_queued(vm);
 }
 

@@ -18,12 +18,14 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "net/loop.h"
+#include "rpc/access.h"
 
 struct fae_generation;
 struct fae_method;
 struct fae_session;
 struct fae_vm;
 struct fae_vm_timer;
+struct fae_watched;
 
 /* Ends a pending operation without resuming its task. */
 typedef void (*fae_task_cancel_fn)(void *arg);
@@ -51,14 +53,23 @@ struct fae_task {
     enum fae_err doomed;
     int n_args; /* on T, for the resume that is queued */
     int context_ref;
+    bool limited;                /* a call that passed gates, and will leave them */
+    int16_t gates[2];            /* these; -1: none */
+    struct fae_caller caller;    /* of a call, and of what it started; no roles: of nobody */
     uint64_t ticks, deadline_ms; /* deadline 0: none */
+    uint64_t got_ticks;          /* of a call: when it was received */
+    uint64_t began_ticks;        /* of a call: when it was resumed last; 0 while it waits */
+    uint64_t run_ticks;          /* of a call: how long it ran up to where it waited last */
+    uint8_t *args;               /* of a call that waits: the first bytes of its params. Kept for the next */
+    uint32_t n_args_kept, args_cap;
     fae_task_cancel_fn cancel;
     void *cancel_arg;
     struct fae_timer deadline, sleep;
     struct fae_list gen_node, call_node, run_node, child_node;
     struct fae_list children;
     struct fae_task *parent;
-    struct fae_vm_timer *timer; /* whose tick this is */
+    struct fae_vm_timer *timer;  /* whose tick this is */
+    struct fae_watched *watched; /* a call that plugins hear of (bind_plugin.c); NULL in the pool */
 };
 
 /* Makes sure that the next fae_task_new cannot raise, and lends the coroutine it will have. Raises on L itself. */

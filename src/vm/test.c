@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "rpc/series.h"
 #include "vm/embed.h"
 #include "vm/task.h"
 #include "vm/vm_impl.h"
@@ -90,17 +91,21 @@ int fae_vm_test(const struct fae_test_opts *opts)
     unsigned n_workers = 1;
     struct fae_slots *slots = aligned_alloc(64, (fae_slots_size(&n_workers) + 63) & ~63ul);
     struct fae_stats *stats = aligned_alloc(64, (fae_stats_size(&n_workers) + 63) & ~63ul);
+    const struct fae_series_arg series_arg = { n_workers, (uint32_t)opts->config->metrics_series_max };
+    struct fae_series *series = aligned_alloc(64, (fae_series_size(&series_arg) + 63) & ~63ul);
     struct fae_loop loop;
     struct run run = { .opts = opts, .code = 1 };
     struct fae_buf why = { 0 };
 
     memset(slots, 0, fae_slots_size(&n_workers));
     memset(stats, 0, fae_stats_size(&n_workers));
+    memset(series, 0, fae_series_size(&series_arg));
+    fae_series_init(series, &series_arg);
     fae_slots_init(slots, &n_workers);
     fae_stats_init(stats, &n_workers);
     if (fae_loop_init(&loop) != FAE_OK)
         return 1;
-    run.vm = fae_vm_new(&(struct fae_vm_opts){ .config = opts->config, .loop = &loop, .slots = slots, .stats = stats });
+    run.vm = fae_vm_new(&(struct fae_vm_opts){ .config = opts->config, .loop = &loop, .slots = slots, .stats = stats, .series = series });
     if (!run.vm || fae_vm_prepare(run.vm, opts->bundle, 1, &why) != FAE_OK) {
         fprintf(stderr, "%s", why.len ? fae_buf_text(&why) : "no Lua state\n");
         goto out;
@@ -120,5 +125,6 @@ out:
     fae_buf_fini(&why);
     free(slots);
     free(stats);
+    free(series);
     return run.code;
 }

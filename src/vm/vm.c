@@ -8,9 +8,11 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "vm/codec.h"
 #include "vm/task.h"
@@ -140,6 +142,9 @@ void fae_open_core(lua_State *L)
     fae_bind_sys(L);
     fae_bind_call(L);
     fae_bind_method(L);
+    fae_bind_metrics(L);
+    fae_bind_plugin(L);
+    fae_bind_remote(L);
 }
 
 /* ---- guard ---- */
@@ -175,13 +180,14 @@ static void cut(struct fae_vm *vm, int status, int top)
     struct fae_task *task = vm->at_risk;
 
     FAE_ERROR("call cut: %s (%zu bytes of Lua memory in use, lua_memory_max is %zu)", text, vm->memory.bytes,
-              vm->memory.bytes_max);
+              vm->memory.bytes_soft);
     vm->at_risk = NULL;
     vm->current = NULL;
     vm->memory.refused = true;
     if (vm->risk_session && !vm->risk_session->closed)
         vm->risk_session->out.len = vm->risk_mark;
     vm->risk_session = NULL;
+    fae_gates_undo(vm);
     if (vm->start_session && !vm->start_request->notification)
         fae_session_fail_code(vm->start_session, vm->start_request->msgid, FAE_NO_MEMORY, "%s",
                               fae_err_text(FAE_NO_MEMORY));
@@ -217,6 +223,7 @@ static int collect(lua_State *L)
 
 bool fae_vm_collect(struct fae_vm *vm, int step_kib)
 {
+    uint64_t began = fae_ticks();
     bool full = step_kib == 0;
     int status;
 
@@ -224,6 +231,8 @@ bool fae_vm_collect(struct fae_vm *vm, int step_kib)
     vm->memory.bytes_spare = vm->memory.bytes_max;
     status = call_protected(vm->L, &collect_key, &step_kib);
     vm->memory.bytes_spare = 0;
+    FAE_STAT_ADD(vm->stats->collect_ns, fae_ticks_to_ns(fae_ticks() - began));
+    FAE_STAT_ADD(vm->stats->n_collections, full);
     if (status) {
         FAE_WARN("a finalizer failed: %s", lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "?");
         lua_pop(vm->L, 1);
@@ -244,6 +253,20 @@ void fae_vm_collect_due(struct fae_vm *vm)
 
 /* ---- life ---- */
 
+/* LuaJIT's generator gives the same numbers in every process unless told otherwise. */
+static void seed_random(lua_State *L)
+{
+    uint64_t seed;
+
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+        seed = fae_ticks();
+    lua_getglobal(L, "math");
+    lua_getfield(L, -1, "randomseed");
+    lua_pushnumber(L, (double)(seed >> 11));
+    lua_call(L, 1, 0);
+    lua_pop(L, 1);
+}
+
 static int open_state(lua_State *L)
 {
     luaL_openlibs(L);
@@ -253,6 +276,7 @@ static int open_state(lua_State *L)
     lua_call(L, 1, 1);
     lua_setfield(L, -2, "ffi");
     lua_pop(L, 1);
+    seed_random(L);
     lua_getglobal(L, "string"); /* ("").dump reaches the real table, sandbox or not */
     lua_pushnil(L);
     lua_setfield(L, -2, "dump");
@@ -267,6 +291,7 @@ static int open_state(lua_State *L)
     lua_pushcfunction(L, collect);
     lua_rawset(L, LUA_REGISTRYINDEX);
     open_err(L);
+    fae_observe_open(L);
     fae_codec_open(L);
     return 0;
 }
@@ -276,16 +301,21 @@ struct fae_vm *fae_vm_new(const struct fae_vm_opts *opts)
     struct fae_vm *vm = fae_zalloc(sizeof *vm);
 
     vm->o = *opts;
-    vm->memory.bytes_max = opts->config->lua_memory_max;
+    fae_memory_configured(vm);
     vm->slot = &opts->slots->slots[opts->slot];
+    vm->stats = &opts->stats->workers[opts->slot];
+    vm->sample_left = UINT64_MAX;
     vm->call_ref = LUA_NOREF;
     fae_list_init(&vm->runnable);
     fae_list_init(&vm->old);
+    fae_list_init(&vm->events);
     if (opts->loop)
         fae_timer_init(&vm->more, opts->loop, fae_task_run_more, vm);
     vm->L = lua_newstate(fae_lua_allocate, &vm->memory);
-    if (vm->L && lua_cpcall(vm->L, open_state, NULL) == 0)
+    if (vm->L && lua_cpcall(vm->L, open_state, NULL) == 0) {
+        fae_memory_watch(vm);
         return vm;
+    }
     FAE_ERROR("cannot make a Lua state: %s", vm->L ? lua_tostring(vm->L, -1) : "no memory");
     fae_vm_free(&vm);
     return NULL;

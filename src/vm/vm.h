@@ -18,6 +18,10 @@
 #include "rpc/stats.h"
 #include "wire/bundle.h"
 
+struct fae_access;
+struct fae_gates;
+struct fae_series;
+struct fae_slowlog;
 struct fae_vm;
 
 struct fae_vm_opts {
@@ -26,6 +30,13 @@ struct fae_vm_opts {
     struct fae_slots *slots;
     unsigned slot;
     struct fae_stats *stats;
+    struct fae_slowlog *slowlog;     /* NULL: none */
+    struct fae_series *series;       /* of fae.metrics; NULL: they count nothing */
+    const struct fae_access *access; /* NULL: everybody may call everything */
+    struct fae_gates *gates;         /* NULL: no limits of methods and servants */
+    /* From a tick, once: this process should be replaced, `why` is a sentence. NULL: nobody can replace it. */
+    void (*recycle)(void *arg, const char *why);
+    void *recycle_arg;
 };
 
 extern const struct fae_service_ops fae_vm_service; /* its `service` argument is the vm */
@@ -38,9 +49,14 @@ void fae_vm_free(struct fae_vm **vm);
 enum fae_err fae_vm_prepare(struct fae_vm *vm, const struct fae_bundle *bundle, uint32_t generation,
                             struct fae_buf *why);
 void fae_vm_switch(struct fae_vm *vm); /* the prepared one serves from now on; the old one ends with its last call */
-void fae_vm_abort(struct fae_vm *vm);  /* the prepared one is dropped */
+/* The configuration has changed, and access with it: says of every method what it has to say. A switch does so too. */
+void fae_vm_configured(struct fae_vm *vm);
+void fae_vm_abort(struct fae_vm *vm); /* the prepared one is dropped */
 /* Every FAE_TICK_MS: frees ended generations, keeps the slot's gauges. */
 void fae_vm_tick(struct fae_vm *vm);
+/* A collection of Lua's garbage, or a step of so many KiB; true when that step ended a cycle. Finalizers that raise are
+ * logged. */
+bool fae_vm_collect(struct fae_vm *vm, int step_kib);
 /* Async-signal-safe: makes the running Lua code raise TIMEOUT as soon as it is interpreted. */
 void fae_vm_interrupt(struct fae_vm *vm);
 

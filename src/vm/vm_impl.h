@@ -23,9 +23,10 @@ struct fae_task;
 struct fae_generation {
     struct fae_vm *vm;
     uint32_t number;
-    bool live;     /* serves new calls */
-    bool replaced; /* was live once; freed with its last task */
-    int env_ref;   /* what the loader returned: hooks, servants, modules */
+    bool live;           /* serves new calls */
+    bool replaced;       /* was live once; freed with its last task */
+    bool hears_sessions; /* a plugin wants to know of those that open and close */
+    int env_ref;         /* what the loader returned: hooks, servants, modules */
     struct fae_methods methods;
     struct fae_list tasks; /* that wait, or will be started when it goes live */
     struct fae_list timers;
@@ -37,13 +38,21 @@ struct fae_vm {
     struct fae_vm_opts o;
     lua_State *L;
     struct fae_lua_memory memory;
-    size_t bytes_collected;   /* what the last collection we asked for left */
-    int n_gc_steps;           /* still to be done after a generation ended */
+    size_t bytes_collected; /* what the last collection we asked for left */
+    int n_gc_steps;         /* still to be done after a generation ended */
+    /* memory.c */
+    uint64_t full_since_ms;   /* since when calls are refused for lack of memory; 0: they are not */
+    uint64_t full_told_ms;    /* the last line of the log about it */
+    uint64_t collect_next_ms; /* not before then: a collection of a full heap is dear */
+    bool failed;              /* allocations failed while it was full */
+    bool recycling;           /* this process is being replaced */
+    bool hurried;             /* the collector works in whole cycles */
     bool draining;            /* runnable tasks are being run */
     struct fae_task *current; /* whose Lua code is running */
     struct fae_task *at_risk;
     struct fae_session *start_session; /* a call that has no task yet, and its request */
     const struct fae_request *start_request;
+    const struct fae_method *entered; /* its gates were passed by a call that has no task yet */
     struct fae_session *risk_session; /* an answer is being written ... */
     size_t risk_mark;                 /* ... from here on */
     struct fae_buf detail;            /* of the error being answered; kept for the next */
@@ -52,9 +61,17 @@ struct fae_vm {
     struct fae_task *free_tasks;
     unsigned n_free_tasks;
     struct fae_generation *live, *prepared, *loading;
-    struct fae_list old; /* generations that still have tasks */
+    struct fae_list old;    /* generations that still have tasks */
+    struct fae_list events; /* of bind_plugin.c */
     struct fae_slot *slot;
-    int call_ref; /* the one `call` object: shows the running task's call */
+    struct fae_worker_stats *stats;
+    struct fae_task *started; /* runs for the first time, on behalf of start_request */
+    uint64_t sample_left;     /* calls until the next that is sampled */
+    uint64_t sample_random;
+    uint64_t slow_told_ms;  /* when the log last told of slow calls */
+    unsigned n_slow_untold; /* since then */
+    int context_keys[3];    /* observe.c: rid reason uid */
+    int call_ref;           /* the one `call` object: shows the running task's call */
     volatile int interrupted;
 };
 
@@ -66,8 +83,6 @@ bool fae_vm_guard(void *vm, void (*fn)(void *), void *arg);
 
 /* The collection that is due when memory ran out, so that whoever runs next can have what the one before left behind. */
 void fae_vm_collect_due(struct fae_vm *vm);
-/* A collection, or a step of so many KiB; true when that step ended a cycle. Finalizers that raise are logged. */
-bool fae_vm_collect(struct fae_vm *vm, int step_kib);
 
 /* The registry key of the err metatable; err objects are {code, message, retryable, ...}. */
 void fae_push_err(lua_State *L, enum fae_err code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -76,6 +91,13 @@ int fae_nil_err(lua_State *L, enum fae_err code, const char *fmt, ...) __attribu
 
 /* Pushes a buffer that Lua owns, so that it is freed whatever raises meanwhile. */
 struct fae_buf *fae_push_buf(lua_State *L);
+
+/* memory.c: lua_memory_max */
+void fae_memory_configured(struct fae_vm *vm);
+void fae_memory_watch(struct fae_vm *vm); /* once there is a state */
+/* Call it with more than bytes_soft in use. True: the call was answered NO_MEMORY. */
+bool fae_memory_refuse(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req);
+void fae_memory_tick(struct fae_vm *vm);
 
 /* generation.c */
 void fae_generation_end(struct fae_generation **gen);
@@ -86,6 +108,32 @@ struct fae_generation *fae_generation_here(struct fae_vm *vm);
 void fae_vm_timers_start(struct fae_generation *gen);
 void fae_vm_timers_stop(struct fae_generation *gen);
 
+/* gates.c: a call of a limited method. False: it was refused, and answered. */
+bool fae_gates_pass(struct fae_vm *vm, struct fae_session *session, const struct fae_request *request,
+                    const struct fae_method *method);
+void fae_gates_own(struct fae_task *task);   /* it has a task now, whose they are */
+void fae_gates_undo(struct fae_vm *vm);      /* it never will have one */
+void fae_gates_leave(struct fae_task *task); /* it was answered */
+
+/* observe.c: slow log, samples, reasons */
+void fae_observe_open(lua_State *L);
+void fae_observe_configured(struct fae_vm *vm);
+void fae_observe_generation(const struct fae_generation *gen); /* the thresholds of its methods, as configured */
+void fae_observe_parked(struct fae_task *task);               /* a call waits for the first time */
+void fae_observe_waited(struct fae_task *task, uint64_t now); /* a call that waited has its answer */
+/* A call that was slow, or is the next sample, has its answer. code: NULL when that is no error. */
+void fae_observe_ended(struct fae_task *task, uint64_t now, const char *code, size_t code_len);
+/* A call, or its session, came with this context. */
+void fae_observe_context(struct fae_vm *vm, struct fae_session *session, lua_State *L, int context);
+
+/* bind_plugin.c: sessions and calls that plugins hear of. task->watched is set for the three with a task. */
+void fae_plugin_session(struct fae_vm *vm, const struct fae_session *session, bool opened);
+void fae_plugin_hangup(struct fae_task *task, enum fae_err code);  /* its session is about to go */
+void fae_plugin_dropped(struct fae_task *task, enum fae_err code); /* it ends where it stands */
+void fae_plugin_forget(struct fae_task *task);                     /* with its generation: nobody is told */
+void fae_plugin_run(struct fae_vm *vm);                            /* tells; needs a guard */
+void fae_plugin_end(struct fae_generation *gen);
+
 /* The functions that Lua modules reach as require "fae.core": one table a file, one table in all. */
 void fae_open_core(lua_State *L); /* pushes the table */
 void fae_bind_task(lua_State *L); /* each adds its functions to the table on top */
@@ -95,5 +143,8 @@ void fae_bind_msgpack(lua_State *L);
 void fae_bind_sys(lua_State *L);
 void fae_bind_call(lua_State *L);
 void fae_bind_method(lua_State *L);
+void fae_bind_metrics(lua_State *L);
+void fae_bind_plugin(lua_State *L);
+void fae_bind_remote(lua_State *L);
 
 #endif
