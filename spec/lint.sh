@@ -41,6 +41,7 @@ mongoc       backend/mongo.c
 zookeeper    cluster/
 lmdb.h       store/kv.c
 openssl/     net/
+seccomp.h    proc/seccomp.c
 '
 
 # Everything below prints one line per finding.

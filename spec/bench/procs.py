@@ -166,6 +166,9 @@ class Server:
     def tcp(self):
         return next(a for a in self.addrs if a.startswith("tcp:"))
 
+    def tls(self):
+        return next(a for a in self.addrs if a.startswith("tls:"))
+
     def unix(self):
         return next(a for a in self.addrs if a.startswith("unix:"))
 

@@ -23,6 +23,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import procs  # noqa: E402
+import tls  # noqa: E402
 import web  # noqa: E402
 from procs import Failed, Server, free_port, measure, say  # noqa: E402
 from reload import reload_memory, reload_under_load  # noqa: E402
@@ -185,10 +186,16 @@ class Bench:
     def start_page(self):
         return web.start(self, installed)
 
+    def start_fae_tls(self):
+        return tls.start_fae(self, installed, ready_line("fae ready:"))
+
+    def start_nginx_tls(self):
+        return tls.start_nginx(self, installed, ECHO)
+
     def measure(self, name, via, args):
         """One turn of a server, after a short one that nobody counts."""
         server = self.get(name)
-        addr = server.unix() if via == "unix" else server.tcp()
+        addr = {"tcp": server.tcp, "tls": server.tls, "unix": server.unix}[via]()
         turn = (server.pid, via, tuple(args))
         if turn not in self.warm:
             self.warm.add(turn)
@@ -378,6 +385,8 @@ ROWS = [
     Row("rate-16", "the same, calls/s of one core", noop_rate, 2_500_000, unit="/s", least=True),
     Row("echo-16", "echo of a 5-field map, 50 x 16", against("limit_echo", "tcp", *MANY, "sys.echo", json.dumps(ECHO)),
         2.3),
+    Row("tls-nginx", "the same over TLS, over nginx's TLS", tls.row("nginx_tls", MANY, ECHO), 1.0),
+    Row("tls-plain", "TLS over plain tcp, 50 x 16", tls.row("fae_tls", MANY, ECHO), None),
     Row("short-unix", "connect, call, close, unix", against("limit", "unix", *SHORT, "sys.noop"), 1.12),
     Row("short-tcp", "connect, call, close, tcp", against("limit", "tcp", *SHORT, "--spread", "32", "sys.noop"), 1.05),
     Row("short-unix-8", "the same, unix, 8 workers over 1",

@@ -352,8 +352,9 @@ class Node:
         self.pid = self.process.pid
         line = self._ready_line()
         words = line.split()
-        self.addrs = [w for w in words if w.startswith(("tcp://", "unix:"))]
+        self.addrs = [w for w in words if w.startswith(("tcp://", "tls://", "unix:"))]
         self.tcp = next((a for a in self.addrs if a.startswith("tcp:")), None)
+        self.tls = next((a for a in self.addrs if a.startswith("tls:")), None)
         self.unix = next((a for a in self.addrs if a.startswith("unix:")), None)
         self.admin = next((w[len("admin:"):] for w in words if w.startswith("admin:")), None)
         assert "pid:%d" % self.pid in words, line

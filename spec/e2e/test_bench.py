@@ -256,7 +256,9 @@ def test_help_names_every_option():
     text = subprocess.run([FAE, "bench", "--help"], capture_output=True, text=True, check=True).stdout
     named = {line.split()[0] for line in text.splitlines() if line.startswith("  -")}
     source = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "src", "cmd")
-    with open(os.path.join(source, "bench.c")) as f:
-        code = f.read()
+    code = ""
+    for name in ("bench.c", "trust.c"):
+        with open(os.path.join(source, name)) as f:
+            code += f.read()
     read = {word for word in code.split('"') if word.startswith("-") and word.strip("-").replace("-", "").isalpha()}
     assert read == named

@@ -66,7 +66,7 @@ def test_codes_are_those_of_the_node():
 
 def test_readme_has_every_option():
     with open(LIB + "/README.md") as f:
-        rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", f.read(), re.M))
+        rows = dict(re.findall(r"^\| `(\w+)` \| `([\w\[\]\x22]+)` \|", f.read(), re.M))
     assert {name: json.loads(default) for name, default in rows.items()} == php_json("Fae\\Client::OPTIONS")
 
 

@@ -256,7 +256,7 @@ def test_tasks_have_the_context_of_the_session():
 
 def test_a_timer_is_stopped_by_its_own_number_only():
     with Node(servants=SERVANT) as node, Client(node.tcp) as client:
-        assert client.call("r.not_a_timer") == [False, False, False]
+        assert client.call("r.not_a_timer") == [True, False, False]
 
 
 def test_a_client_of_fae_ctl_too_many_is_told_so():

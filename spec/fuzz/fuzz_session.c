@@ -141,7 +141,7 @@ static void hangup(void *arg, struct fae_session *s, enum fae_err code)
         end_parked(service.n_parked - 1, false);
 }
 
-static const struct fae_service_ops ops = { guard, call, hangup };
+static const struct fae_service_ops ops = { .guard = guard, .call = call, .hangup = hangup };
 
 /* ---- the server ---- */
 

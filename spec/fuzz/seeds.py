@@ -92,6 +92,14 @@ CONFS = {
     "wrong values": 'workers(900)\nworkers "4"\nworkers(0/0)\nworkers {}\nmessage_max "1GiB"\nrun_dir "a\\0b"\n',
     "wrong listen": 'listen()\nlisten {}\nlisten { "unix:a", mod = 1 }\nlisten { "unix:a", mode = "9" }\nlisten ""\n',
     "wrong servants": 'servant "a b" {}\nservant "x" { f = tostring }\nservant "x" { [1.5] = 1 }\nservant "x"\n',
+    "sections": 'limit "shop.*" { calls = 5, rate = 10, burst = 2, slow_ms = 9 }\nlimit("a.b", {})\n'
+                'role "web" { allow = { "shop.*", "*" }, deny = "shop.x", peer = true }\n'
+                'token "t" { sha256 = "' + "0123456789abcdef" * 4 + '", roles = { "web" } }\naccount "0" { roles = "web" }\n'
+                'certificate "a b" {}\nfence "x" { allow = "ffi debug" }\nplugin "z" { a = 1 }\nplugin "a" {}\n'
+                'listen { "tls://*:1", cert = "c", key = "k", client_ca = "a", roles = "web" }\nsecrets { "a", "b" }\n',
+    "wrong sections": 'limit "a-b" {}\nlimit "x"\nlimit "y" { "z" }\nlimit "y" {}\nrole "web" { alow = 1 }\n'
+                      'token "t" {}\ntoken "u" { sha256 = "12" }\naccount "nobodyhere" { roles = "wbe" }\n'
+                      'fence "x" { allow = "io.popn" }\nlisten "tls://*:1"\nhost_exempt "1.2.3"\nadmin "0.0.0.0:1"\n',
     "cycle": 'local t = {}\nt.t = t\nservant "x" (t)\n',
     "disagree": 'drain_spread_ms(3000)\ndrain_ms(2999)\nwatchdog_warn_ms(5000)\n',
     "syntax": 'workers(4\n\n)x =\n',
@@ -121,6 +129,17 @@ def conf():
                                  ("listen", 1, "addr", "tcp://*:9001", 2), ("listen", 1, "half_close", "true", 2)))
     write("rows", "servants", rows(("servant", 0, "shop", '{"a":[1,2.5,"x\\u20ac"],"b":{}}', 1),
                                    ("servant", 1, "b", "{}", 2)))
+    write("rows", "sections", rows(("role", 0, "name", "web", 1), ("role", 0, "allow", "shop.* lc.get", 1),
+                                   ("limit", 0, "methods", "shop.*", 2), ("limit", 0, "rate", 5, 2),
+                                   ("limit", 1, "methods", "lc_get", 2), ("limit", 1, "slow_ms", 5, 2),
+                                   ("token", 0, "name", "t", 3), ("token", 0, "sha256", "0123456789abcdef" * 4, 3),
+                                   ("token", 0, "roles", "web", 3), ("account", 0, "name", "33", 4),
+                                   ("certificate", 0, "name", "a b", 5), ("fence", 0, "name", "x", 6),
+                                   ("fence", 0, "allow", "ffi", 6), ("", 0, "secrets", " a  b ", 7),
+                                   ("plugin", 0, "p", '{"a":"}\\",{"}', 8), ("plugin", 1, "a", "{}", 8)))
+    write("rows", "wrong role", rows(("account", 0, "name", "33", 1), ("account", 0, "roles", "web", 1)))
+    write("rows", "twice the same key", rows(("limit", 0, "methods", "a.b", 1), ("limit", 1, "methods", "a.b", 1)))
+    write("rows", "without its hash", rows(("token", 0, "name", "t", 1)))
     write("rows", "wrong value", rows(("", 0, "workers", 900, 1)))
     write("rows", "wrong name", rows(("", 0, "workrs", 9, 1)))
     write("rows", "wrong order", rows(("listen", 1, "addr", "unix:a", 1)))
@@ -161,6 +180,10 @@ LINES = {
     "carriage returns": b"ping\r\nping\r\r\n\r\n",
     "no newline": b"ping",
     "empty": b"\n\n\n",
+    "arguments": b"config\nlog-level\nlog-level debug\nlog-level reset\nlog-level lod\nreopen-log\nreopen-log x\n",
+    "asking": b"sessions\nsessions 5\nsessions x\nsession-close 0:1\nsession-close peer=10.0.0.1\ngc\nservants\n"
+              b"hist\n",
+    "doors": b"drain\ndrain\nundrain\ndrain 0\ndrain 9\n",
     "unknown": b"pong\nPING\nping \nreload  wait\nOK\nERR x\n",
     "zero byte": b"ping\0x\nping\n",
     "longest": b"x" * 1023 + b"\nping\n",
@@ -176,7 +199,42 @@ def ctl():
         write("ctl", name, data)
 
 
+# ---- the admin server ----
+
+HOST = b"Host: localhost\r\n"
+REQUESTS = {
+    "get": b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "head": b"HEAD /stats HTTP/1.1\r\n" + HOST + b"\r\n",
+    "of no version": b"GET /healthz HTTP/1.-97\r\n\r\n",
+    "old": b"GET /readyz HTTP/1.0\r\n\r\n",
+    "absolute": b"GET http://localhost/metrics HTTP/1.1\r\n" + HOST + b"\r\n",
+    "query": b"GET /admin/slowlog?n=5 HTTP/1.1\r\n" + HOST + b"Authorization: Bearer x\r\n\r\n",
+    "post": b"POST /admin/reload HTTP/1.1\r\n" + HOST + b"Authorization: Bearer x\r\nContent-Length: 16\r\n\r\n"
+            b'{"dry_run":true}',
+    "chunks": b"POST /admin/gc HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: y\r\n\r\n",
+    "both lengths": b"POST /admin/gc HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n"
+                    b"0\r\n\r\n",
+    "expect": b"POST /admin/gc HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+    "page": b"POST /admin/gc HTTP/1.1\r\n" + HOST + b"Origin: http://localhost\r\nContent-Length: 0\r\n\r\n",
+    "folded": b"GET /healthz HTTP/1.1\r\nHost:\r\n localhost\r\nX: a\r\n\tb\r\n\r\n",
+    "two": b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\nGET /readyz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "keep": b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: keep-alive\r\n\r\nGET /x HTTP/1.1\r\n\r\n",
+    "another behind a connect": b"CONNECT GET h1\r\nGET /admin/servants HTTP/1.1\r\n" + HOST + b"\r\n",
+    "sessions": b"GET /admin/sessions?n=3 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "empty lines": b"\r\n\r\nGET /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "bare newlines": b"GET /healthz HTTP/1.1\nHost: localhost\n\n",
+    "dots": b"GET /admin/..%2f..%2fetc/passwd HTTP/1.1\r\n" + HOST + b"\r\n",
+    "short body": b"POST /admin/gc HTTP/1.1\r\n" + HOST + b"Content-Length: 100\r\n\r\nabc",
+}
+
+
+def http():
+    for name, data in REQUESTS.items():
+        write("http", name, data)
+
+
 wire()
 conf()
 bundles()
 ctl()
+http()

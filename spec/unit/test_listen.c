@@ -360,12 +360,33 @@ static void a_stale_socket_of_another_user_is_refused(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
-    assert_int_equal(chmod(dir, 0777), 0);
+    assert_int_equal(chmod(dir, 01777), 0);
     ln.mode = 0666;
     assert_int_equal(open_it(&ln, 1), FAE_OK);
     fae_listener_close(&ln, false);
     assert_int_equal(unit_wait(unit_fork(open_as_nobody, &ln)), 0);
     assert_int_equal(access(path_of(&ln), F_OK), 0);
+    /* Nor does root, unless the other is the account that it becomes. */
+    assert_int_equal(chown(path_of(&ln), 65534, (gid_t)-1), 0);
+    assert_int_equal(open_it(&ln, 1), FAE_SYSTEM);
+    assert_string_equal(why, sentence(&ln, "the old socket there belongs to another user"));
+    ln.account = 65534;
+    assert_int_equal(open_it(&ln, 1), FAE_OK);
+    fae_listener_close(&ln, true);
+}
+
+static void a_folder_of_everybody_is_refused(void **state)
+{
+    struct fae_listener ln = at_path("s");
+
+    (void)state;
+    assert_int_equal(chmod(dir, 0777), 0);
+    assert_int_equal(open_it(&ln, 1), FAE_SYSTEM);
+    assert_string_equal(why, sentence(&ln, "everyone may write in its folder, and so put another socket in its place"));
+    assert_int_equal(access(path_of(&ln), F_OK), -1);
+    assert_int_equal(chmod(dir, 01777), 0); /* there only the owner can remove it */
+    assert_int_equal(open_it(&ln, 1), FAE_OK);
+    fae_listener_close(&ln, true);
 }
 
 /* Without root: a group we are in, and never one we are not in. */
@@ -421,7 +442,7 @@ static void a_group_one_is_not_in_is_refused(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
-    assert_int_equal(chmod(dir, 0777), 0);
+    assert_int_equal(chmod(dir, 01777), 0);
     ln.group = "root";
     assert_int_equal(unit_wait(unit_fork(give_away_as_nobody, &ln)), 0);
 }
@@ -457,6 +478,7 @@ int main(void)
         WITH_DIR(what_is_no_socket_is_never_removed),
         WITH_DIR(a_missing_folder_is_told),
         WITH_DIR(a_stale_socket_of_another_user_is_refused),
+        WITH_DIR(a_folder_of_everybody_is_refused),
         WITH_DIR(a_unix_socket_is_given_to_its_group),
         WITH_DIR(an_unknown_group_is_told),
         WITH_DIR(a_group_one_is_not_in_is_refused),

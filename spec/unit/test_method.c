@@ -7,6 +7,10 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/clock.h"
 #include "vm/codec.h"
 #include "vm/method.h"
 
@@ -217,7 +221,7 @@ static void rows_are_found_by_name(void **state)
 
     (void)state;
     assert_null(fae_methods_find(&m, "a.b", 3));
-    assert_null(fae_methods_suggest(&m, "a.b", 3));
+    assert_null(fae_methods_suggest(&m, "a.b", 3, FAE_ROLES_ALL));
     for (int i = 0; i < 2000; i++) {
         int len = snprintf(name, sizeof name, "servant%d.method%d", i % 7, i);
 
@@ -237,20 +241,126 @@ static void rows_are_found_by_name(void **state)
     assert_non_null(fae_methods_add(&m, name, FAE_METHOD_NAME_MAX));
     assert_null(fae_methods_add(&m, name, FAE_METHOD_NAME_MAX + 1));
     assert_null(fae_methods_find(&m, name, FAE_METHOD_NAME_MAX + 1));
-    assert_null(fae_methods_suggest(&m, name, FAE_METHOD_NAME_MAX + 1));
-    assert_string_equal(fae_methods_suggest(&m, "servant3.methd3", 15), "servant3.method3");
+    assert_null(fae_methods_suggest(&m, name, FAE_METHOD_NAME_MAX + 1, FAE_ROLES_ALL));
+    assert_string_equal(fae_methods_suggest(&m, "servant3.methd3", 15, FAE_ROLES_ALL), "servant3.method3");
     fae_methods_fini(&m, L);
     assert_null(fae_methods_find(&m, name, 3));
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
+static struct fae_method *add(struct fae_methods *m, const char *name)
+{
+    struct fae_method *method = fae_methods_add(m, name, strlen(name));
+
+    assert_non_null(method);
+    return method;
+}
+
+static void roles_are_those_of_name_and_alias(void **state)
+{
+    struct fae_config config;
+    struct fae_access *access;
+    struct fae_methods m = { 0 };
+    struct fae_method *get, *alias, *hello;
+
+    (void)state;
+    fae_config_init(&config);
+    config.n_role = 2;
+    snprintf(config.role[0].name, sizeof config.role[0].name, "reader");
+    snprintf(config.role[0].allow, sizeof config.role[0].allow, "lc.get");
+    snprintf(config.role[1].name, sizeof config.role[1].name, "old");
+    snprintf(config.role[1].allow, sizeof config.role[1].allow, "lc_get lc.set");
+    access = fae_access_new(&config);
+    get = add(&m, "lc.get"), alias = add(&m, "lc_get"), hello = add(&m, "sys.hello");
+    get->twin = alias, alias->twin = get, alias->context_first = true;
+    add(&m, "lc.set");
+    assert_int_equal(get->roles, 0); /* until it is said */
+    fae_methods_access(&m, access);
+    assert_int_equal(get->roles, 3);
+    assert_int_equal(alias->roles, 3);
+    assert_int_equal(hello->roles, FAE_ROLES_ALL);
+    assert_true(hello->token_first);
+    assert_false(get->token_first);
+    /* Nobody is told of what he may not call. */
+    assert_string_equal(fae_methods_suggest(&m, "lc.sat", 6, 2), "lc.set");
+    assert_string_equal(fae_methods_suggest(&m, "lc.sat", 6, 1), "lc.get");
+    assert_null(fae_methods_suggest(&m, "lc.sat", 6, 4));
+    fae_methods_access(&m, NULL);
+    assert_int_equal(get->roles, FAE_ROLES_ALL);
+    fae_methods_fini(&m, L);
+    fae_access_free(&access);
+    fae_config_fini(&config);
+}
+
+/* ---- a flood of names that were chosen to collide ---- */
+
+enum { N_METHODS = 500, N_NAMES = 100000, NAME_LEN = 16 };
+
+typedef uint64_t name_bytes[NAME_LEN / 8];
+
+/* A name whose plain hash ends as `want`, which is what somebody can choose who knows the function but not the seed. */
+static void craft(name_bytes name, uint64_t want, uint64_t *random)
+{
+    do {
+        name[0] = unit_random(random), name[1] = unit_random(random);
+    } while ((XXH3_64bits(name, NAME_LEN) & 1023) != want);
+}
+
+static uint64_t look_up_ns(const struct fae_methods *m, name_bytes *names)
+{
+    uint64_t best = UINT64_MAX;
+
+    for (int round = 0; round < 5; round++) {
+        uint64_t ticks = fae_ticks(), ns;
+
+        for (int i = 0; i < N_NAMES; i++)
+            if (fae_methods_find(m, (const char *)names[i], NAME_LEN))
+                fail_msg("name %d is there", i);
+        ns = fae_ticks_to_ns(fae_ticks() - ticks);
+        best = ns < best ? ns : best;
+    }
+    return best;
+}
+
+static void chosen_names_are_found_out_as_quickly(void **state)
+{
+    static name_bytes crafted[N_NAMES], others[N_NAMES];
+    struct fae_methods m = { 0 };
+    uint64_t random = 88172645463325252u;
+
+    (void)state;
+    for (int i = 0; i < N_METHODS; i++) { /* the declared ones would lie in one place as well */
+        name_bytes name;
+
+        craft(name, 7, &random);
+        assert_non_null(fae_methods_add(&m, (const char *)name, NAME_LEN));
+    }
+    for (int i = 0; i < N_NAMES; i++) {
+        craft(crafted[i], 7, &random);
+        others[i][0] = unit_random(&random), others[i][1] = unit_random(&random);
+    }
+    for (int attempt = 0;; attempt++) {
+        uint64_t chosen = look_up_ns(&m, crafted), other = look_up_ns(&m, others);
+
+        if (chosen <= 2 * other)
+            break;
+        if (attempt == 4)
+            fail_msg("%llu ns, others %llu ns", (unsigned long long)chosen, (unsigned long long)other);
+    }
+    fae_methods_fini(&m, L);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_value_fits_what_it_should), TEST(what_is_left_out),
-        TEST(without_types_anything_goes),     TEST(types_are_words),
+        TEST(every_value_fits_what_it_should),
+        TEST(what_is_left_out),
+        TEST(without_types_anything_goes),
+        TEST(types_are_words),
         TEST(rows_are_found_by_name),
+        TEST(roles_are_those_of_name_and_alias),
+        TEST(chosen_names_are_found_out_as_quickly),
     };
 
     return cmocka_run_group_tests_name("method", tests, NULL, NULL);

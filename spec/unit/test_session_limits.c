@@ -111,6 +111,7 @@ static void idle_sessions_have_all_the_time_there_is(void **state)
     struct fae_buf buf = { 0 };
 
     (void)state;
+    config.idle_timeout_ms = 0;
     open_session(&client, false);
     say_call(1, "echo", 0);
     put_echoed(&buf, 1, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Threads stand in for processes, so that TSan sees every structure of shared memory under load: ring, mailbox, mutex,
- * stats, histograms, slots, log. Each part is bounded by time and checks what it carries.
+ * stats, histograms, slots, log, slow log, names. Each part is bounded by time and checks what it carries.
  */
 #include "unit.h"
 
@@ -14,11 +14,14 @@
 #include "base/ring.h"
 #include "base/shm.h"
 #include "base/shmutex.h"
+#include "rpc/slowlog.h"
 #include "rpc/stats.h"
 #include "rpc/turn.h"
 
 #define PART_MS 250
 #define RING_BYTES 4096u
+#define SLOW_CALLS 16
+#define NAMES 256
 
 static const unsigned n_workers = 2;
 
@@ -51,11 +54,40 @@ static void counted_init(void *mem, const void *arg)
     fae_shmutex_init(&((struct counted *)mem)->lock);
 }
 
+static size_t slowlog_size(const void *arg)
+{
+    (void)arg;
+    return fae_slowlog_size(&(struct fae_config){ .slowlog_size = SLOW_CALLS });
+}
+
+static void slowlog_init(void *mem, const void *arg)
+{
+    (void)arg;
+    fae_slowlog_init(mem, &(struct fae_config){ .slowlog_size = SLOW_CALLS });
+}
+
+static size_t names_size(const void *arg)
+{
+    (void)arg;
+    return fae_names_size(NAMES, 8);
+}
+
+static void names_init(void *mem, const void *arg)
+{
+    (void)arg;
+    fae_names_init(mem, NAMES, 8);
+}
+
 static const struct fae_shm_region regions[] = {
-    { "slots", fae_slots_size, fae_slots_init },        { "mail", fae_mailboxes_size, fae_mailboxes_init },
-    { "stats", fae_stats_size, fae_stats_init },        { "turns", fae_turns_size, fae_turns_init },
-    { "logs", fae_log_rings_size, fae_log_rings_init }, { "ring", ring_size, ring_init },
+    { "slots", fae_slots_size, fae_slots_init },
+    { "mail", fae_mailboxes_size, fae_mailboxes_init },
+    { "stats", fae_stats_size, fae_stats_init },
+    { "turns", fae_turns_size, fae_turns_init },
+    { "logs", fae_log_rings_size, fae_log_rings_init },
+    { "ring", ring_size, ring_init },
     { "counted", counted_size, counted_init },
+    { "slowlog", slowlog_size, slowlog_init },
+    { "names", names_size, names_init },
 };
 
 static struct fae_shm shm;
@@ -351,10 +383,68 @@ static void log_rings(void **state)
 
 #define PART(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+/* ---- slow log and names: many writers, any reader ---- */
+
+static void *slow_writer(void *arg)
+{
+    struct job *job = arg;
+    char name[32];
+
+    while (time_left()) {
+        struct fae_slow_call call = {
+            .total_us = job->n, .method = name, .code = name, .peer = name, .rid = "", .reason = "", .uid = ""
+        };
+
+        snprintf(name, sizeof name, "%u.%u", job->id, (unsigned)(job->n % 1000));
+        fae_slowlog_add(fae_shm_get(&shm, "slowlog"), &call, "", 0);
+        fae_stats_reason(fae_shm_get(&shm, "stats"), job->id % n_workers, name, strlen(name));
+        snprintf(name, sizeof name, "%c%c", (char)('a' + job->n % 16), (char)('a' + job->n / 16 % 16));
+        if (fae_names_add(fae_shm_get(&shm, "names"), name, 2) == FAE_NAMES_NONE)
+            return NULL;
+        job->n++;
+    }
+    return NULL;
+}
+
+static void *slow_reader(void *arg)
+{
+    struct job *job = arg;
+    const struct fae_names *names = fae_shm_get(&shm, "names");
+
+    while (time_left()) {
+        struct fae_buf out = { 0 };
+        uint32_t n = fae_names_count(names);
+        size_t len;
+
+        job->n += fae_slowlog_json(fae_shm_get(&shm, "slowlog"), SLOW_CALLS, &out);
+        for (uint32_t i = 0; i < n; i++)
+            if (!fae_names_text(names, i, &len) || len != 2)
+                abort();
+        fae_buf_fini(&out);
+    }
+    return NULL;
+}
+
+static void slow_calls_and_names(void **state)
+{
+    struct job writers[3] = { { slow_writer, .id = 0 }, { slow_writer, .id = 1 }, { slow_writer, .id = 2 } };
+    struct job readers[1] = { { slow_reader, .id = 3 } };
+    uint64_t n_written;
+
+    (void)state;
+    start_all(readers, UNIT_N(readers));
+    start_all(writers, UNIT_N(writers));
+    n_written = join_all(writers, UNIT_N(writers));
+    join_all(readers, UNIT_N(readers));
+    assert_true(n_written > 0);
+    assert_true(fae_slowlog_total(fae_shm_get(&shm, "slowlog")) >= n_written);
+    assert_true(fae_names_count(fae_shm_get(&shm, "names")) <= NAMES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PART(a_ring), PART(a_mailbox), PART(a_mutex), PART(counters), PART(log_rings),
+        PART(a_ring), PART(a_mailbox), PART(a_mutex), PART(counters), PART(log_rings), PART(slow_calls_and_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

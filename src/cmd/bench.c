@@ -30,6 +30,8 @@ struct opts {
     const char *raw; /* hex */
     const char *mix; /* a file */
     const char *save;
+    const char *token_file;
+    struct fae_trust trust;
     const char *methods[FAE_TALLY_METHODS]; /* lines as in the file */
     unsigned n_methods;
     const char *compare[2];
@@ -72,6 +74,7 @@ static const struct {
     { "--raw", offsetof(struct opts, raw) },
     { "--mix", offsetof(struct opts, mix) },
     { "--save", offsetof(struct opts, save) },
+    { "--token-file", offsetof(struct opts, token_file) },
 };
 
 /* ---- arguments ---- */
@@ -216,6 +219,8 @@ static int read_args(int argc, char **argv, struct opts *o)
             taken = read_number(argc, argv, &i, o);
         if (taken == 0)
             taken = read_text(argc, argv, &i, o);
+        if (taken == 0)
+            taken = fae_trust_option(argv[0], argc, argv, &i, &o->trust);
         if (taken < 0)
             return FAE_EXIT_USAGE;
         if (taken == 0)
@@ -247,8 +252,10 @@ static enum fae_err read_hex(const char *hex, struct fae_buf *out, char *why, si
 
 static enum fae_err make_mix(struct opts *o, struct fae_bench_mix *mix, char *why, size_t size)
 {
-    enum fae_err err = FAE_OK;
+    enum fae_err err = fae_client_token(o->token_file, &mix->token, why, size);
 
+    if (err)
+        return err;
     if (o->method)
         err = fae_bench_mix_add(mix, 1, o->method, o->params, o->n_params, why, size);
     else if (o->mix)
@@ -289,6 +296,7 @@ static enum fae_err make_load(struct opts *o, struct fae_bench_mix *mix, struct 
         .duration_ms = o->duration_ms,
         .grace_ms = FAE_LOAD_GRACE_MS,
         .mix = o->raw ? NULL : mix,
+        .trust = o->trust,
     };
     err = fae_client_addr(o->addr, &load->addr, why, size);
     if (!err)

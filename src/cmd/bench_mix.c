@@ -247,6 +247,7 @@ enum fae_err fae_bench_mix_add(struct fae_bench_mix *mix, uint32_t weight, const
     }
     *m = (struct fae_bench_method){ .name = fae_strdup(method), .weight = weight };
     err = make_request(&request, method, params, n, why, size);
+    fae_client_add_token(&request, &mix->token);
     if (!err)
         err = compile(m, &request, why, size);
     fae_buf_fini(&request);
@@ -263,6 +264,7 @@ void fae_bench_mix_fini(struct fae_bench_mix *mix)
 {
     while (mix->n)
         method_fini(&mix->methods[--mix->n]);
+    fae_buf_fini(&mix->token);
 }
 
 /* ---- lines and files ---- */

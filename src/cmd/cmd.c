@@ -12,6 +12,14 @@
 
 #include "base/suggest.h"
 
+/* Those of fae_trust_option. */
+#define TLS_OPTIONS                                                                                                    \
+    "  --ca FILE          tls: whom to believe the node's certificate (else whom the system believes)\n"               \
+    "  --insecure         tls: believe any\n"                                                                          \
+    "  --tls-name NAME    tls: the name it must be for (else the host of ADDR)\n"                                      \
+    "  --cert FILE        tls: our own certificate\n"                                                                  \
+    "  --key FILE         tls: its key (else it is in that file too)\n"
+
 static const struct fae_cmd cmds[] = {
     { "serve", fae_cmd_serve,
       "[-c FILE] [--listen ADDR]... [--admin HOST:PORT] [--run-dir DIR] [--servants DIR] [--workers N] [--single]",
@@ -30,17 +38,21 @@ static const struct fae_cmd cmds[] = {
       "  --print-defaults   conf/fae.lua: every option with its default\n"
       "  --print-reference  the page about them\n"
       "Lists every error with its line; exits 78 when there is one.\n" },
-    { "call", fae_cmd_call, "[-s ADDR] [-t MS] [-r] METHOD [JSON]...", "make one call and print its answer as JSON",
-      "  -s ADDR            tcp://host:port or unix:/path (else $FAE_ADDR, else tcp://127.0.0.1:9001)\n"
+    { "call", fae_cmd_call, "[-s ADDR] [-t MS] [-r] [--token-file FILE] METHOD [JSON]...",
+      "make one call and print its answer as JSON",
+      "  -s ADDR            tcp://host:port, tls://host:port or unix:/path (or $FAE_ADDR; tcp://127.0.0.1:9001)\n"
       "  -t MS              give up after this long (10000)\n"
       "  -r                 print a string as it is, without quotes\n"
+      "  --token-file FILE  what shows the node who you are (else $FAE_TOKEN)\n" TLS_OPTIONS
       "Each JSON is one parameter: fae call sys.echo '\"text\"' or fae call sys.echo '{\"a\": [1, 2]}'\n"
       "Bytes that are no text are written {\"$bin\":\"hex\"}, both ways.\n" },
-    { "reload", fae_cmd_reload, "[--run-dir DIR] [--wait|--dry-run]", "load the servants anew, losing no call",
+    { "reload", fae_cmd_reload, "[--run-dir DIR] [--wait|--dry-run]",
+      "load configuration and servants anew, losing no call",
       "  --run-dir DIR      of the node\n"
       "  --wait             return when the replaced generation has finished its calls\n"
-      "  --dry-run          check the servants, change nothing\n"
-      "When a servant does not load nothing changes, and the exit code is 1.\n" },
+      "  --dry-run          check both, tell what would change, change nothing\n"
+      "Tells what changed in the configuration, and what needs a restart. When a servant does not load nothing changes,\n"
+      "and the exit code is 1; when the configuration is wrong, 78.\n" },
     { "bench", fae_cmd_bench, "[OPTION]... METHOD [JSON]... | --mix FILE | --compare A B",
       "load a node with calls and measure",
       "  -s ADDR            tcp://host:port or unix:/path (else $FAE_ADDR, else tcp://127.0.0.1:9001)\n"
@@ -58,6 +70,7 @@ static const struct fae_cmd cmds[] = {
       "  --progress         a line each second on stderr (always, when that is a terminal)\n"
       "  --json             one line of JSON instead of the table\n"
       "  --save FILE        write that line into FILE as well\n"
+      "  --token-file FILE  what shows the node who you are (else $FAE_TOKEN), with every call\n" TLS_OPTIONS
       "  --compare A B      set two such files side by side, make no load\n"
       "  --raw HEX          send these bytes instead of a call (another protocol), with\n"
       "  --raw-answer-bytes N  the length of every answer; each must equal the first\n"
@@ -74,8 +87,32 @@ static const struct fae_cmd cmds[] = {
       "  ping               is it there?\n"
       "  status             its processes and generations\n"
       "  stats              calls and latencies of every method, as JSON\n"
+      "  config             the configuration it runs with, without secrets\n"
+      "  log-level LEVEL    debug, info, warn or error until the next reload; reset: what the configuration says\n"
+      "  reopen-log         open log_file again after it was moved away, as SIGUSR1 does\n"
       "  rollback           back to the servants before the last reload\n"
+      "  sessions [N]       connections, the N busiest of each worker (20)\n"
+      "  session-close WORKER:ID|peer=ADDRESS  close that connection, or all of that address\n"
+      "  servants           the files of the generation that serves\n"
+      "  gc                 collect the Lua garbage of one worker after the other\n"
+      "  drain              refuse new connections, close idle ones, fail /readyz, until\n"
+      "  undrain\n"
+      "  drain WORKER       that worker finishes its calls and is replaced\n"
+      "  hist               latencies of every method as buckets, for tools\n"
       "  stop               finish the calls in flight and end\n" },
+    { "top", fae_cmd_top, "[--run-dir DIR] [-i SECONDS] [-n COUNT] [--once] [--json]",
+      "watch a running node: methods, workers, limits",
+      "  --run-dir DIR      of the node\n"
+      "  -i SECONDS         between two looks (1)\n"
+      "  -n COUNT           end after so many\n"
+      "  --once             look once, for one interval, as plain text\n"
+      "  --json             a line of JSON each time\n"
+      "On a terminal q leaves. P50 and P99 are those of the interval.\n" },
+    { "token", fae_cmd_token, "[--hash] [NAME [ROLE]...]",
+      "make a token, and the line of the configuration that knows it",
+      "  --hash             no new token: read one from stdin\n"
+      "The token goes to stdout and is kept nowhere; the line, with its SHA-256, to stderr (with --hash: stdout):\n"
+      "fae token web shop >web.token\n" },
     { "version", fae_cmd_version, "", "print the version", "" },
 };
 

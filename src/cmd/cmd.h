@@ -25,6 +25,8 @@ int fae_cmd_reload(int argc, char **argv);
 int fae_cmd_bench(int argc, char **argv);
 int fae_cmd_test(int argc, char **argv);
 int fae_cmd_ctl(int argc, char **argv);
+int fae_cmd_top(int argc, char **argv);
+int fae_cmd_token(int argc, char **argv);
 int fae_cmd_version(int argc, char **argv);
 
 /* Picks the row for argv and runs it; prints help and usage errors itself. */

@@ -14,6 +14,7 @@
 #include "cmd/bench_hist.h"
 #include "cmd/bench_mix.h"
 #include "cmd/tally.h"
+#include "cmd/trust.h"
 #include "net/addr.h"
 
 #define FAE_LOAD_THREADS_MAX 64
@@ -37,6 +38,7 @@ typedef void (*fae_load_progress_fn)(const struct fae_load_progress *progress, v
 
 struct fae_load_opts {
     struct fae_addr addr;
+    struct fae_trust trust; /* of a tls:// address */
     unsigned threads; /* at most as many as connections */
     unsigned conns;
     unsigned depth;        /* calls that a connection sends at once; 1 with connect_per_call */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -49,14 +50,31 @@ int fae_load_conn_dial(struct fae_loader *l, struct fae_load_conn *conn)
     if ((l->opts->spread == 0 || bind_source(l, conn->fd) == 0) &&
         (connect(conn->fd, (const struct sockaddr *)&addr->sa, addr->len) == 0 || errno == EINPROGRESS)) {
         conn->state = FAE_LOAD_CONNECTING;
+        conn->tls = l->tls ? fae_trust_connect(&l->opts->trust, addr, l->tls, conn->fd) : NULL;
         fae_batch_reset(&conn->batch, &l->result->tally);
-        return 0;
+        if (conn->tls || !l->tls)
+            return 0;
+        errno = ENOMEM;
     }
     failed = errno;
     close(conn->fd);
     conn->fd = -1;
     errno = failed;
     return -1;
+}
+
+int fae_load_conn_shake(struct fae_load_conn *conn, uint64_t deadline_ms)
+{
+    int rc;
+
+    while ((rc = fae_tls_handshake(conn->tls)) < 0 && errno == EAGAIN) {
+        struct pollfd pfd = { .fd = conn->fd, .events = fae_tls_wants_write(conn->tls) ? POLLOUT : POLLIN };
+        uint64_t now_ms = fae_now_ms();
+
+        if (now_ms >= deadline_ms || poll(&pfd, 1, (int)(deadline_ms - now_ms)) == 0)
+            return ETIMEDOUT;
+    }
+    return rc > 0 ? 0 : rc == 0 ? ECONNRESET : errno;
 }
 
 int fae_load_conn_error(const struct fae_load_conn *conn)
@@ -69,6 +87,7 @@ int fae_load_conn_error(const struct fae_load_conn *conn)
 
 void fae_load_conn_hang_up(struct fae_load_conn *conn, enum fae_load_state state)
 {
+    fae_tls_free(&conn->tls);
     if (conn->fd >= 0)
         close(conn->fd);
     conn->fd = -1;
@@ -161,7 +180,7 @@ static size_t make_batch(struct fae_loader *l, struct fae_batch *batch)
 /* Sends what the socket takes and keeps the rest; false when the connection is gone. */
 static bool send_some(struct fae_loader *l, struct fae_load_conn *conn, const uint8_t *bytes, size_t len)
 {
-    ssize_t n = send(conn->fd, bytes, len, MSG_NOSIGNAL);
+    ssize_t n = conn->tls ? fae_tls_send(conn->tls, bytes, len) : send(conn->fd, bytes, len, MSG_NOSIGNAL);
 
     if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOTCONN) {
         if (conn->state == FAE_LOAD_CONNECTING)
@@ -183,12 +202,18 @@ static bool send_some(struct fae_loader *l, struct fae_load_conn *conn, const ui
     return true;
 }
 
+/* With TLS a send may have to wait for the other side's part of the handshake. */
+static bool wants_out(const struct fae_load_conn *conn)
+{
+    return conn->tls ? fae_tls_wants_write(conn->tls) : conn->unsent.len > 0;
+}
+
 static void send_more(struct fae_loader *l, struct fae_load_conn *conn)
 {
     if (conn->unsent.len && !send_some(l, conn, conn->unsent.data, conn->unsent.len))
         return;
-    if ((conn->unsent.len > 0) != conn->wants_out)
-        fae_load_conn_watch(l, conn, EPOLL_CTL_MOD, conn->unsent.len > 0);
+    if (wants_out(conn) != conn->wants_out)
+        fae_load_conn_watch(l, conn, EPOLL_CTL_MOD, !conn->wants_out);
 }
 
 static uint32_t take_msgids(struct fae_loader *l, uint32_t n)
@@ -212,7 +237,7 @@ void fae_load_conn_send(struct fae_loader *l, struct fae_load_conn *conn, uint32
     if (is_new && fae_load_conn_dial(l, conn) != 0)
         refused(l, conn);
     else if (send_some(l, conn, l->out.data, len) && (is_new || conn->unsent.len))
-        fae_load_conn_watch(l, conn, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, conn->unsent.len > 0);
+        fae_load_conn_watch(l, conn, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, wants_out(conn));
 }
 
 void fae_load_conn_next(struct fae_loader *l, struct fae_load_conn *conn)
@@ -260,7 +285,8 @@ static void count_latency(struct fae_loader *l, const struct fae_load_conn *conn
 static void on_readable(struct fae_loader *l, struct fae_load_conn *conn)
 {
     uint32_t before = conn->batch.n_open;
-    ssize_t n = recv(conn->fd, l->in, FAE_LOAD_RECV_BYTES, 0);
+    ssize_t n =
+        conn->tls ? fae_tls_recv(conn->tls, l->in, FAE_LOAD_RECV_BYTES) : recv(conn->fd, l->in, FAE_LOAD_RECV_BYTES, 0);
     enum fae_err err;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -308,4 +334,8 @@ void fae_load_conn_event(struct fae_loader *l, struct fae_load_conn *conn, uint3
         send_more(l, conn);
     if (conn->fd >= 0 && (events & ~(uint32_t)EPOLLOUT))
         on_readable(l, conn);
+    while (conn->tls && fae_tls_pending(conn->tls))
+        on_readable(l, conn);
+    if (conn->tls && (conn->unsent.len || wants_out(conn) != conn->wants_out))
+        send_more(l, conn);
 }

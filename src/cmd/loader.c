@@ -108,9 +108,11 @@ static enum fae_err open_first(struct fae_loader *l, char *why, size_t size)
         struct fae_load_conn *conn = &l->conns[i];
         int error = open_one(l, conn, deadline_ms);
 
+        if (!error && conn->tls && !l->opts->connect_per_call)
+            error = fae_load_conn_shake(conn, deadline_ms);
         if (error) {
             fae_addr_format(&l->opts->addr, text);
-            snprintf(why, size, "%s: %s (connection %u of %u)", text, strerror(error),
+            snprintf(why, size, "%s: %s (connection %u of %u)", text, error == EPROTO ? fae_tls_why() : strerror(error),
                      i * l->opts->threads + l->index + 1, l->opts->conns);
             return FAE_UNAVAILABLE;
         }
@@ -268,8 +270,10 @@ enum fae_err fae_loader_new(struct fae_loader **loader_out, const struct fae_loa
         snprintf(why, size, "epoll: %s", strerror(errno));
         err = FAE_SYSTEM;
     } else {
-        err = open_first(l, why, size);
+        err = fae_trust_open(&opts->trust, &opts->addr, &l->tls, why, size);
     }
+    if (!err)
+        err = open_first(l, why, size);
     if (err)
         fae_loader_free(&l);
     *loader_out = l;
@@ -290,6 +294,7 @@ void fae_loader_free(struct fae_loader **loader)
     }
     if (l->epoll >= 0)
         close(l->epoll);
+    fae_tls_ctx_free(&l->tls);
     fae_tally_fini(&l->result->tally);
     free(l->result);
     free(l->conns);

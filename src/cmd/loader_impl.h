@@ -20,6 +20,7 @@ enum fae_load_state { FAE_LOAD_WAITING, FAE_LOAD_CONNECTING, FAE_LOAD_OPEN, FAE_
 
 struct fae_load_conn {
     int fd;
+    struct fae_tls *tls; /* NULL: plain */
     enum fae_load_state state;
     bool wants_out;
     bool queued;           /* among the free ones */
@@ -36,7 +37,8 @@ struct fae_loader {
     struct fae_load_result *result;
     struct fae_loader_counts counts;
     int epoll;
-    bool stopping; /* nothing new is sent */
+    struct fae_tls_ctx *tls; /* NULL: plain */
+    bool stopping;           /* nothing new is sent */
     unsigned n_conns, n_waiting;
     struct fae_load_conn *conns;
     uint64_t calls_max, n_open; /* calls sent and not answered */
@@ -69,6 +71,8 @@ uint64_t fae_loader_calls_left(const struct fae_loader *loader);
 
 /* Begins a connect; 0, or -1 with errno. */
 int fae_load_conn_dial(struct fae_loader *loader, struct fae_load_conn *conn);
+/* Waits for the end of the TLS handshake; an errno, or 0. */
+int fae_load_conn_shake(struct fae_load_conn *conn, uint64_t deadline_ms);
 /* How the connect ended: an errno, or 0. */
 int fae_load_conn_error(const struct fae_load_conn *conn);
 /* Tells epoll: op as of epoll_ctl. */

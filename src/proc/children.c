@@ -20,6 +20,8 @@
 #include "proc/node.h"
 #include "proc/ops_main.h"
 #include "proc/worker.h"
+#include "rpc/gate.h"
+#include "rpc/hosts.h"
 
 #define ALONE_MS 400 /* a worker is ready within 100 */
 
@@ -83,7 +85,8 @@ static int run_ops(struct fae_node *node, unsigned slot, int life)
                                  .slot = slot,
                                  .life = life,
                                  .log_fd = node->log_fd,
-                                 .admin_fd = node->has_admin ? node->admin.fds[0] : -1 };
+                                 .admin_fd = node->has_admin ? node->admin.fds[0] : -1,
+                                 .admin_tls = node->admin.tls };
 
     forget_bundles(node);
     fae_stored_close(&node->committed);
@@ -116,6 +119,8 @@ static void clear_slot(struct fae_slot *s)
     FAE_STAT_SET(s->n_sessions, 0);
     FAE_STAT_SET(s->n_calls, 0);
     FAE_STAT_SET(s->n_old_calls, 0);
+    FAE_STAT_SET(s->overloaded, 0);
+    FAE_STAT_SET(s->out_bytes, 0);
     FAE_STAT_SET(s->lua_bytes, 0);
     FAE_STAT_SET(s->generation, 0);
 }
@@ -215,12 +220,20 @@ static void log_death(struct fae_node *node, unsigned slot, int status, uint64_t
                   WEXITSTATUS(status), lived_ms);
 }
 
+/* It asked for it, finished its calls, and said why in the log. */
+static bool was_recycled(const struct fae_node *node, unsigned slot, int status)
+{
+    return slot < node->n_workers && WIFEXITED(status) && WEXITSTATUS(status) == FAE_WORKER_RECYCLED;
+}
+
 static void bury(struct fae_node *node, unsigned slot, int status)
 {
     struct fae_child *child = &node->children[slot];
     struct fae_slot *s = fae_node_slot(node, slot);
     uint64_t now_ms = fae_now_ms(), lived_ms = now_ms - child->started_ms;
-    bool asked = child->expected || (node->phase >= FAE_NODE_DRAINING && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    bool recycled = was_recycled(node, slot, status);
+    bool asked = child->expected || recycled ||
+                 (node->phase >= FAE_NODE_DRAINING && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 
     fae_crash_report(node->shared.slots, node->shared.stats, slot);
     if (!asked)
@@ -229,9 +242,15 @@ static void bury(struct fae_node *node, unsigned slot, int status)
     atomic_store(&s->state, FAE_SLOT_DEAD);
     FAE_STAT_ADD(s->n_deaths, 1);
     clear_slot(s);
+    if (slot < node->n_workers) {
+        fae_gates_reap(node->shared.gates, slot);
+        fae_hosts_reap(node->shared.hosts, slot);
+    }
     close_fd(&child->life);
     child->pid = 0;
-    child->respawn_ms = now_ms + fae_backoff_died(&child->backoff, lived_ms, child->by_watchdog);
+    child->respawn_ms = now_ms;
+    if (!recycled)
+        child->respawn_ms += fae_backoff_died(&child->backoff, lived_ms, child->by_watchdog);
     if (node->phase == FAE_NODE_STARTING)
         node->n_start_deaths++;
 }

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "net/addr.h"
 #include "proc/control.h"
+#include "wire/ctlline.h"
 
 #define CONNECT_MS 5000
 #define ANSWER_MAX (64u * FAE_MIB)
@@ -57,18 +58,6 @@ static bool send_line(int fd, const char *line)
     return done == 0;
 }
 
-/* The last line, when it has come: no other one begins like it. */
-static const char *find_last(const struct fae_buf *in)
-{
-    const char *text = (const char *)in->data, *line;
-
-    if (in->len == 0 || text[in->len - 1] != '\n')
-        return NULL;
-    line = memrchr(text, '\n', in->len - 1);
-    line = line ? line + 1 : text;
-    return strncmp(line, "OK", 2) == 0 || strncmp(line, "ERR ", 4) == 0 ? line : NULL;
-}
-
 /* False at end of file. */
 static bool receive(int fd, struct fae_buf *in)
 {
@@ -82,39 +71,21 @@ static bool receive(int fd, struct fae_buf *in)
     return n > 0;
 }
 
-/* "OK rest" or "ERR CODE rest". */
-static enum fae_err read_last(const char *line, size_t len, struct fae_buf *last_out)
-{
-    enum fae_err err = FAE_OK;
-    size_t word = 2;
-
-    if (line[0] == 'E') {
-        word = 4 + strcspn(line + 4, " \n");
-        err = fae_err_of(line + 4, word - 4);
-        if (err == FAE_ERR_COUNT)
-            err = FAE_INTERNAL;
-    }
-    while (word < len && line[word] == ' ')
-        word++;
-    fae_buf_add(last_out, line + word, len - word);
-    return err;
-}
-
 static enum fae_err converse(int fd, const char *line, bool to_the_end, struct fae_buf *text_out,
                              struct fae_buf *last_out)
 {
     struct fae_buf in = { 0 }, rest = { 0 };
-    const char *last = NULL;
+    struct fae_ctlline last;
     enum fae_err err = FAE_CLOSED;
+    bool whole;
 
     send_line(fd, line); /* a node that has too many clients says so and closes before it could be sent */
-    while (!(last = find_last(&in)) && in.len < ANSWER_MAX && receive(fd, &in))
+    while (!(whole = fae_ctlline_last(&in, &last)) && in.len < ANSWER_MAX && receive(fd, &in))
         continue;
-    if (last) {
-        size_t at = (size_t)(last - (const char *)in.data);
-
-        err = read_last(last, in.len - at - 1, last_out);
-        fae_buf_add(text_out, in.data, at);
+    if (whole) {
+        err = last.err;
+        fae_buf_add(last_out, last.text, last.len);
+        fae_buf_add(text_out, in.data, last.at);
         while (to_the_end && !err && receive(fd, &rest))
             rest.len = 0;
     } else {

@@ -12,11 +12,14 @@
 #include "base/hist.h"
 #include "base/log.h"
 #include "net/loop.h"
+#include "net/tls.h"
 #include "ops/admin.h"
 #include "ops/logwriter.h"
 #include "proc/crash.h"
 #include "proc/life.h"
 #include "proc/mail.h"
+#include "proc/runconf.h"
+#include "proc/seccomp.h"
 
 #define ORPHAN_MS 800 /* workers need a moment to say their last lines; the alarm rings at 1000 */
 
@@ -53,9 +56,38 @@ static void on_mail(int fd, short what, void *arg)
     (void)fd;
     (void)what;
     fae_mail_quiet(m);
-    while (fae_mail_next(m, &mail))
+    while (fae_mail_next(m, &mail)) {
         if (mail.type == FAE_MAIL_STOP)
             fae_loop_stop(&ops->loop);
+        if (mail.type == FAE_MAIL_REOPEN_LOG)
+            ops->log.look_ms = 0; /* the next turn looks whether the file is another */
+    }
+}
+
+/* A process that starts late was given what the node read when it started. */
+static void renew_certificate(struct fae_tls_ctx *tls)
+{
+    char text[700];
+    bool changed;
+
+    if (fae_tls_ctx_renew(tls, &changed, text, sizeof text)) {
+        FAE_WARN("admin: the certificate stays as it is: %s", text);
+    } else if (changed) {
+        fae_tls_ctx_describe(tls, text, sizeof text);
+        FAE_INFO("admin: new certificate %s", text);
+    }
+}
+
+/* A new generation serves: its configuration. */
+static void configure(struct ops *ops, int bundle)
+{
+    struct fae_config *next = NULL;
+    char why[512];
+
+    if (fae_runconf_load_fd(&next, bundle, why, sizeof why))
+        FAE_ERROR("the configuration stays as it was: %s", why);
+    else
+        fae_runconf_adopt(ops->opts->config, &next);
 }
 
 static void on_life(int fd, short what, void *arg)
@@ -66,12 +98,44 @@ static void on_life(int fd, short what, void *arg)
 
     (void)what;
     if (fae_life_recv(fd, &ticket, &bundle) == FAE_OK) {
+        configure(ops, bundle);
+        if (ops->opts->admin_tls)
+            renew_certificate(ops->opts->admin_tls);
         close(bundle);
         return;
     }
     fae_watch_close(&ops->on_life);
     FAE_WARN("the supervisor is gone");
     fae_timer_start(&ops->orphaned, ORPHAN_MS);
+}
+
+static enum fae_err fence_off(const struct fae_config *config)
+{
+    char why[200];
+    enum fae_err err = config->seccomp ? fae_seccomp_install(false, why, sizeof why) : FAE_OK;
+
+    if (err)
+        FAE_ERROR("%s", why);
+    return err;
+}
+
+static enum fae_err open_admin(struct ops *ops)
+{
+    const struct fae_shared *shared = ops->opts->shared;
+    const struct fae_metrics_source source = { .slots = shared->slots,
+                                               .stats = shared->stats,
+                                               .series = shared->series,
+                                               .slowlog = shared->slowlog,
+                                               .log_rings = shared->rings,
+                                               .mail = &shared->mail };
+
+    enum fae_err err = fae_admin_open(&ops->admin, &ops->loop, ops->opts->admin_fd, ops->opts->config, &source);
+
+    if (!err && ops->opts->admin_tls) {
+        renew_certificate(ops->opts->admin_tls);
+        fae_http_secure(ops->admin.http, ops->opts->admin_tls);
+    }
+    return err;
 }
 
 static enum fae_err start(struct ops *ops)
@@ -89,7 +153,9 @@ static enum fae_err start(struct ops *ops)
     if (!err)
         err = fae_watch_open(&ops->on_life, &ops->loop, o->life, FAE_READABLE, on_life, ops);
     if (!err && o->admin_fd >= 0)
-        err = fae_admin_open(&ops->admin, &ops->loop, o->admin_fd, o->shared->slots);
+        err = open_admin(ops);
+    if (!err)
+        err = fence_off(o->config);
     return err;
 }
 

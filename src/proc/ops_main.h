@@ -9,12 +9,13 @@
 #include "proc/shared.h"
 
 struct fae_ops_opts {
-    const struct fae_config *config;
+    struct fae_config *config; /* changes with generations, at the same address */
     struct fae_shared *shared;
     unsigned slot; /* me */
     int life;      /* our end */
     int log_fd;
-    int admin_fd; /* listens; -1: no admin */
+    int admin_fd;                  /* listens; -1: no admin */
+    struct fae_tls_ctx *admin_tls; /* borrowed; NULL: plain */
 };
 
 /* Runs after the fork. Returns the exit code. */

@@ -11,6 +11,10 @@
 
 #define FAE_SERVE_FLAGS_MAX 16
 
+/* Where a node listens that was not told otherwise. */
+#define FAE_DEFAULT_TCP "tcp://127.0.0.1:9001"
+#define FAE_DEFAULT_UNIX "unix:fae.sock"
+
 struct fae_serve_opts {
     const char *conf_path; /* NULL: every option has its default */
     bool single;

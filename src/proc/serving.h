@@ -17,16 +17,19 @@
 #include "net/loop.h"
 #include "proc/shared.h"
 
+struct fae_access;
 struct fae_listener;
 struct fae_server;
 struct fae_vm;
 
 struct fae_serving_opts {
-    const struct fae_config *config;
+    struct fae_config *config; /* changes with generations, at the same address */
     struct fae_shared *shared;
     unsigned slot; /* me */
     const struct fae_listener *listeners;
     unsigned n_listeners;
+    void (*recycle)(void *arg, const char *why); /* as in struct fae_vm_opts */
+    void *recycle_arg;
 };
 
 struct fae_serving {
@@ -34,9 +37,12 @@ struct fae_serving {
     struct fae_slot *slot;
     struct fae_loop loop;
     struct fae_timer tick;
+    uint64_t tick_due_ns;
+    struct fae_access *access;
     struct fae_vm *vm;
     struct fae_server *server;
-    uint32_t prepared; /* generation that waits for the switch; 0: none */
+    uint32_t prepared;       /* generation that waits for the switch; 0: none */
+    struct fae_config *next; /* its configuration; NULL: as it is */
     bool draining;
     uint64_t drain_until_ms;
 };

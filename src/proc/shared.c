@@ -6,29 +6,75 @@
 
 #include <errno.h>
 
+#include "base/config.h"
 #include "base/log.h"
+#include "rpc/gate.h"
+#include "rpc/hosts.h"
+#include "rpc/series.h"
+#include "rpc/slowlog.h"
 #include "rpc/stats.h"
 #include "rpc/turn.h"
 
-/* Every region is sized by the number of workers. */
+/* What regions are sized by; most look at the number of workers alone, which therefore comes first. */
+struct sizes {
+    unsigned n_workers;
+    const struct fae_config *config;
+};
+
+static size_t slowlog_size(const void *sizes)
+{
+    return fae_slowlog_size(((const struct sizes *)sizes)->config);
+}
+
+static void slowlog_init(void *mem, const void *sizes)
+{
+    fae_slowlog_init(mem, ((const struct sizes *)sizes)->config);
+}
+
+static struct fae_series_arg series_arg(const struct sizes *sizes)
+{
+    return (struct fae_series_arg){ sizes->n_workers, (uint32_t)sizes->config->metrics_series_max };
+}
+
+static size_t series_size(const void *sizes)
+{
+    struct fae_series_arg arg = series_arg(sizes);
+
+    return fae_series_size(&arg);
+}
+
+static void series_init(void *mem, const void *sizes)
+{
+    struct fae_series_arg arg = series_arg(sizes);
+
+    fae_series_init(mem, &arg);
+}
+
 static const struct fae_shm_region regions[] = {
     { "slots", fae_slots_size, fae_slots_init },       { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
     { "log", fae_log_rings_size, fae_log_rings_init }, { "stats", fae_stats_size, fae_stats_init },
-    { "turns", fae_turns_size, fae_turns_init },
+    { "turns", fae_turns_size, fae_turns_init },       { "slowlog", slowlog_size, slowlog_init },
+    { "series", series_size, series_init },            { "gates", fae_gates_size, fae_gates_init },
+    { "hosts", fae_hosts_size, fae_hosts_init },
 };
 
-enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers)
+enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config)
 {
+    const struct sizes sizes = { n_workers, config };
     struct fae_shared s = { 0 };
     enum fae_err err;
     int why;
 
-    err = fae_shm_map(&s.shm, regions, sizeof regions / sizeof *regions, &n_workers);
+    err = fae_shm_map(&s.shm, regions, sizeof regions / sizeof *regions, &sizes);
     if (err)
         return err;
     s.slots = fae_shm_get(&s.shm, "slots");
     s.stats = fae_shm_get(&s.shm, "stats");
     s.turns = fae_shm_get(&s.shm, "turns");
+    s.slowlog = fae_shm_get(&s.shm, "slowlog");
+    s.series = fae_shm_get(&s.shm, "series");
+    s.gates = fae_shm_get(&s.shm, "gates");
+    s.hosts = fae_shm_get(&s.shm, "hosts");
     s.rings = fae_shm_get(&s.shm, "log");
     err = fae_mailboxes_open(&s.mail, fae_shm_get(&s.shm, "mailboxes"), s.slots);
     if (err)

@@ -11,6 +11,11 @@
 #include "base/shm.h"
 #include "base/slot.h"
 
+struct fae_config;
+struct fae_gates;
+struct fae_hosts;
+struct fae_series;
+struct fae_slowlog;
 struct fae_stats;
 struct fae_turns;
 
@@ -19,12 +24,16 @@ struct fae_shared {
     struct fae_slots *slots;
     struct fae_stats *stats;
     struct fae_turns *turns;
+    struct fae_slowlog *slowlog;
+    struct fae_series *series; /* of fae.metrics */
+    struct fae_gates *gates;
+    struct fae_hosts *hosts;
     void *rings; /* fae_log_ring(rings, slot) */
     struct fae_mailboxes mail;
 };
 
-/* errno tells why not; nothing stays open then. */
-enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers);
+/* The configuration is read while this runs. errno tells why not; nothing stays open then. */
+enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config);
 void fae_shared_close(struct fae_shared *shared);
 
 #endif

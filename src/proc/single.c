@@ -37,6 +37,7 @@ static enum fae_err adopt(struct single *s, int fd, uint32_t generation, struct 
     if (err)
         return err;
     fae_serving_switch(&s->serving);
+    atomic_store(&node->shared.slots->log_level, (uint32_t)node->config.log_level);
     fae_stored_close(&node->committed);
     node->committed = (struct fae_stored){ .fd = fd, .generation = generation };
     atomic_store(&node->shared.slots->generation, generation);
@@ -46,7 +47,9 @@ static enum fae_err adopt(struct single *s, int fd, uint32_t generation, struct 
 static void reload(struct single *s)
 {
     uint32_t generation = s->node->committed.generation + 1;
-    struct fae_servants_job job = { .config = &s->node->config, .from_disk = true, .generation = generation };
+    struct fae_servants_job job = {
+        .config = &s->node->config, .opts = &s->node->opts, .from = FAE_SERVANTS_RELOAD, .generation = generation
+    };
     struct fae_checker c;
     enum fae_err err;
 
@@ -59,6 +62,8 @@ static void reload(struct single *s)
     if (!err)
         err = adopt(s, job.fd, generation, &c.out);
     if (!err) {
+        for (char *rest = (char *)fae_buf_text(&c.out), *line; (line = strsep(&rest, "\n")) && *line;)
+            FAE_INFO("reload: %s", line);
         FAE_INFO("reload: generation %" PRIu32 " serves", generation);
     } else {
         fwrite(fae_buf_text(&c.out), 1, c.out.len, stderr);

@@ -18,19 +18,19 @@
 
 #include "base/clock.h"
 #include "base/config_rows.h"
+#include "net/tls.h"
 #include "proc/checker.h"
 #include "proc/node.h"
 #include "proc/privs.h"
+#include "proc/runconf.h"
 #include "proc/servants.h"
+#include "rpc/access.h"
 #include "vm/conf.h"
 
 #define EXIT_CONFIG 78
 #define TAKEOVER_MS 3000 /* children of a supervisor that was killed are gone after 1000 */
 #define RETRY_MS 20
 #define ADMIN_BACKLOG 64
-
-#define DEFAULT_TCP "tcp://127.0.0.1:9001"
-#define DEFAULT_UNIX "unix:fae.sock"
 
 static int complain(int code, const char *text)
 {
@@ -65,30 +65,19 @@ static int read_file(struct fae_node *node)
         fprintf(stderr, "%s: %s\n", path, why);
         code = EXIT_CONFIG;
     }
+    fae_access_resolve(&node->config);
     fae_checker_fini(&c);
     return code;
 }
 
 static int apply_flags(struct fae_node *node)
 {
-    const struct fae_serve_opts *o = &node->opts;
-    char why[512];
-    const char *name;
-    int code = 0;
+    struct fae_buf why = { 0 };
+    enum fae_err err = fae_runconf_flags(&node->config, &node->opts, &why);
 
-    for (unsigned i = 0; i < o->n_flags; i++) {
-        const struct fae_opt *opt = fae_opt_find(fae_config_opts, fae_config_n_opts, o->flags[i].option);
-
-        if (opt && fae_opt_set(opt, &node->config, o->flags[i].value, why, sizeof why)) {
-            fprintf(stderr, "fae serve: %s: %s\n", o->flags[i].option, why);
-            code = EXIT_CONFIG;
-        }
-    }
-    if (!code && fae_config_agrees(&node->config, &name, why, sizeof why)) {
-        fprintf(stderr, "fae serve: %s: %s\n", name, why);
-        code = EXIT_CONFIG;
-    }
-    return code;
+    fwrite(fae_buf_text(&why), 1, why.len, stderr);
+    fae_buf_fini(&why);
+    return err ? EXIT_CONFIG : 0;
 }
 
 static unsigned n_cores(void)
@@ -144,22 +133,6 @@ static int step_run_dir(struct fae_node *node)
 
 /* ---- listeners ---- */
 
-static void default_listeners(struct fae_node *node)
-{
-    static const char *const addrs[] = { DEFAULT_TCP, DEFAULT_UNIX };
-    const struct fae_serve_opts *o = &node->opts;
-    struct fae_config *config = &node->config;
-    unsigned n = o->n_listen ? o->n_listen : config->n_listen ? 0 : sizeof addrs / sizeof *addrs;
-
-    if (n == 0)
-        return;
-    config->n_listen = n;
-    for (unsigned i = 0; i < n; i++) {
-        fae_opt_defaults(fae_config_listen_opts, fae_config_n_listen_opts, &config->listen[i]);
-        snprintf(config->listen[i].addr, sizeof config->listen[i].addr, "%s", o->n_listen ? o->listen[i] : addrs[i]);
-    }
-}
-
 /* A relative path of a unix socket starts in the run folder. */
 static enum fae_err parse_listen(const struct fae_node *node, const char *text, struct fae_addr *addr_out, char *why,
                                  size_t size)
@@ -172,14 +145,39 @@ static enum fae_err parse_listen(const struct fae_node *node, const char *text, 
     return fae_addr_parse(whole, addr_out, why, size);
 }
 
-static bool is_loopback(const struct fae_addr *addr)
+/* Read now, since the account that workers change to may not read keys. */
+static int open_tls(struct fae_listener *ln, const char *what, const struct fae_tls_opts *opts)
 {
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&addr->sa;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&addr->sa;
+    char why[700], text[1200];
 
-    if (addr->sa.ss_family == AF_INET)
-        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
-    return addr->sa.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    if (!fae_tls_ctx_new(&ln->tls, opts, why, sizeof why))
+        return 0;
+    snprintf(text, sizeof text, "%s: %s", what, why);
+    return complain(EXIT_CONFIG, text);
+}
+
+static int open_admin_tls(struct fae_node *node)
+{
+    const struct fae_tls_opts tls = { .cert = node->config.admin_cert, .key = node->config.admin_key, .client_ca = "" };
+
+    return *tls.cert ? open_tls(&node->admin, "admin", &tls) : 0;
+}
+
+static int open_listen_tls(struct fae_listener *ln, const struct fae_config_listen *from)
+{
+    const struct fae_tls_opts tls = { .cert = from->cert,
+                                      .key = from->key,
+                                      .client_ca = from->client_ca,
+                                      .client_cert_required = from->client_cert_required };
+    char text[FAE_OPT_TEXT + 64];
+
+    if (!ln->addr.tls)
+        return 0;
+    snprintf(text, sizeof text, "listen: %s", from->addr);
+    if (*from->cert && *from->key)
+        return open_tls(ln, text, &tls);
+    snprintf(text, sizeof text, "listen: %s needs cert and key", from->addr); /* it came from the command line */
+    return complain(EXIT_CONFIG, text);
 }
 
 static int parse_admin(struct fae_node *node)
@@ -193,28 +191,37 @@ static int parse_admin(struct fae_node *node)
         snprintf(text, sizeof text, "admin: %s", why);
         return complain(EXIT_CONFIG, text);
     }
-    if (!is_loopback(&node->admin.addr)) {
-        snprintf(text, sizeof text, "admin: %s is not a loopback address; only those are allowed", node->config.admin);
-        return complain(EXIT_CONFIG, text);
-    }
-    return 0;
+    if (fae_addr_is_loopback(&node->admin.addr) ||
+        (*node->config.admin_token && *node->config.admin_cert && *node->config.admin_key))
+        return open_admin_tls(node);
+    snprintf(text, sizeof text,
+             "admin: %s is not a loopback address, which needs admin_token, admin_cert and admin_key",
+             node->config.admin);
+    return complain(EXIT_CONFIG, text);
 }
 
 static int parse_listeners(struct fae_node *node)
 {
     char why[512];
     int code = parse_admin(node);
+    uid_t account = geteuid();
+    gid_t gid;
 
-    default_listeners(node);
+    fae_privs_account(node->config.user, &account, &gid, why, sizeof why); /* it was asked before */
+    fae_runconf_listeners(&node->config, &node->opts);
     for (unsigned i = 0; i < node->config.n_listen; i++) {
         const struct fae_config_listen *from = &node->config.listen[i];
         struct fae_listener *ln = &node->listeners[i];
 
-        *ln = (struct fae_listener){ .half_close = from->half_close, .mode = (mode_t)from->mode, .group = from->group };
-        if (!parse_listen(node, from->addr, &ln->addr, why, sizeof why))
-            continue;
-        fprintf(stderr, "fae: listen: %s\n", why);
-        code = EXIT_CONFIG;
+        *ln = (struct fae_listener){
+            .half_close = from->half_close, .mode = (mode_t)from->mode, .group = from->group, .account = account
+        };
+        if (parse_listen(node, from->addr, &ln->addr, why, sizeof why)) {
+            fprintf(stderr, "fae: listen: %s\n", why);
+            code = EXIT_CONFIG;
+        } else if (open_listen_tls(ln, from)) {
+            code = EXIT_CONFIG;
+        }
     }
     return code;
 }
@@ -286,7 +293,7 @@ static int step_log(struct fae_node *node)
     node->log_fd = STDERR_FILENO;
     if (!*path)
         return 0;
-    node->log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    node->log_fd = open(path, FAE_LOG_OPEN_FLAGS, FAE_LOG_OPEN_MODE);
     if (node->log_fd < 0) {
         node->log_fd = STDERR_FILENO;
         snprintf(text, sizeof text, "log_file %s: %s", path, strerror(errno));
@@ -300,24 +307,53 @@ static int step_log(struct fae_node *node)
     return 0;
 }
 
+static void tell_certificate(const struct fae_listener *ln, const char *what)
+{
+    char text[400];
+    long days;
+
+    if (!ln->tls)
+        return;
+    fae_tls_ctx_describe(ln->tls, text, sizeof text);
+    days = fae_tls_ctx_days_left(ln->tls);
+    if (days < FAE_TLS_WARN_DAYS)
+        FAE_WARN("%s: certificate %s: %ld days are left", what, text, days);
+    else
+        FAE_INFO("%s: certificate %s", what, text);
+}
+
+static int step_tell(struct fae_node *node)
+{
+    for (unsigned i = 0; i < node->n_listeners; i++)
+        tell_certificate(&node->listeners[i], node->listeners[i].text);
+    tell_certificate(&node->admin, "admin");
+    if (geteuid() == 0 && !*node->config.user)
+        FAE_WARN("runs as root and stays root: set `user` to an account of its own");
+    return 0;
+}
+
 /* ---- shared memory, servants, privileges ---- */
 
 static int step_shared(struct fae_node *node)
 {
     char text[200];
 
-    if (!fae_shared_open(&node->shared, node->n_workers))
+    if (!fae_shared_open(&node->shared, node->n_workers, &node->config)) {
+        atomic_store(&node->shared.slots->log_level, (uint32_t)node->config.log_level);
+        fae_log_follow(&node->shared.slots->log_level);
         return 0;
+    }
     snprintf(text, sizeof text, "cannot make the shared memory: %s", strerror(errno));
     return complain(EXIT_FAILURE, text);
 }
 
 static int step_servants(struct fae_node *node)
 {
-    struct fae_servants_job job = { .config = &node->config, .from_disk = true, .generation = 1 };
+    struct fae_servants_job job = { .config = &node->config, .opts = &node->opts, .from = FAE_SERVANTS_START };
     struct fae_checker c;
     enum fae_err err;
 
+    job.generation = 1;
     job.fd = fae_stored_new();
     if (job.fd < 0)
         return complain(EXIT_FAILURE, "cannot make a memfd for the servants");
@@ -338,13 +374,16 @@ static int step_drop(struct fae_node *node)
 {
     char why[600];
 
-    return fae_privs_drop(node->config.user, why, sizeof why) ? complain(EXIT_CONFIG, why) : 0;
+    if (fae_privs_drop(node->config.user, why, sizeof why))
+        return complain(EXIT_CONFIG, why);
+    fae_privs_cores(node->config.core_dumps, node->opts.single);
+    return 0;
 }
 
 /* ---- the order ---- */
 
 static int (*const steps[])(struct fae_node *node) = {
-    step_config, step_run_dir, step_listen, step_log, step_shared, step_servants, step_drop,
+    step_config, step_run_dir, step_listen, step_log, step_tell, step_shared, step_servants, step_drop,
 };
 
 int fae_start(struct fae_node *node, const struct fae_serve_opts *opts)
@@ -371,11 +410,15 @@ void fae_start_undo(struct fae_node *node)
     for (unsigned i = 0; i < node->n_listeners; i++)
         fae_listener_close(&node->listeners[i], true);
     node->n_listeners = 0;
+    for (unsigned i = 0; i < FAE_LISTENERS_MAX; i++)
+        fae_tls_ctx_free(&node->listeners[i].tls);
+    fae_tls_ctx_free(&node->admin.tls);
     if (node->has_admin)
         fae_listener_close(&node->admin, false);
     node->has_admin = false;
     fae_stored_close(&node->committed);
     fae_stored_close(&node->previous);
+    fae_log_follow(NULL);
     if (node->shared.slots)
         fae_shared_close(&node->shared);
     node->shared.slots = NULL;
@@ -394,11 +437,12 @@ void fae_start_announce(const struct fae_node *node)
     for (unsigned i = 0; i < node->n_listeners; i++)
         printf(" %s", node->listeners[i].text);
     if (node->has_admin)
-        printf(" admin:http://%s", node->admin.text + sizeof "tcp://" - 1);
+        printf(" admin:%s://%s", node->admin.tls ? "https" : "http", node->admin.text + sizeof "tcp://" - 1);
     printf(" pid:%ld\n", (long)getpid());
-    if (strcmp(first, DEFAULT_TCP) == 0)
+    if (strcmp(first, FAE_DEFAULT_TCP) == 0)
         printf("try: %s call sys.ping\n", program_invocation_name);
     else
-        printf("try: %s call -s %s sys.ping\n", program_invocation_name, first);
+        printf("try: %s call -s %s %ssys.ping\n", program_invocation_name, first,
+               node->listeners[0].tls ? "--insecure " : "");
     fflush(stdout);
 }

@@ -9,6 +9,10 @@
 #ifndef FAE_PROC_START_H
 #define FAE_PROC_START_H
 
+/* How log_file is opened. */
+#define FAE_LOG_OPEN_FLAGS (O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+#define FAE_LOG_OPEN_MODE 0640
+
 struct fae_node;
 struct fae_serve_opts;
 

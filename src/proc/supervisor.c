@@ -5,6 +5,7 @@
 #include "proc/supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -55,6 +56,7 @@ static void begin_drain(struct fae_node *node)
 {
     FAE_INFO("stopping: workers finish their calls, at most %" PRIu64 " ms", node->config.drain_ms);
     node->phase = FAE_NODE_DRAINING;
+    atomic_store(&node->shared.slots->doors, FAE_DOORS_STOPPING);
     node->phase_until_ms = fae_now_ms() + node->config.drain_ms + KILL_AFTER_DRAIN_MS;
     fae_reload_cancel(node);
     kill_starting(node);
@@ -155,6 +157,25 @@ static void step_phase(struct fae_node *node, uint64_t now_ms)
 
 /* ---- what comes in ---- */
 
+/* The number stays, which children inherit. */
+enum fae_err fae_supervisor_reopen_log(struct fae_node *node)
+{
+    enum fae_err err = FAE_OK;
+    int fd;
+
+    if (!*node->config.log_file)
+        return FAE_NOT_FOUND;
+    fd = open(node->config.log_file, FAE_LOG_OPEN_FLAGS, FAE_LOG_OPEN_MODE);
+    if (fd < 0)
+        return FAE_SYSTEM;
+    if (dup3(fd, node->log_fd, O_CLOEXEC) < 0)
+        err = FAE_SYSTEM;
+    close(fd);
+    if (!err)
+        fae_mail_send(&node->shared.mail, node->n_workers, FAE_MAIL_REOPEN_LOG, 0, NULL, 0);
+    return err;
+}
+
 static void read_signals(struct fae_node *node)
 {
     struct signalfd_siginfo info;
@@ -164,6 +185,10 @@ static void read_signals(struct fae_node *node)
         case SIGTERM:
         case SIGINT: fae_supervisor_stop(node, node->phase >= FAE_NODE_DRAINING); break;
         case SIGHUP: node->reload.hup = true; break;
+        case SIGUSR1:
+            if (fae_supervisor_reopen_log(node) == FAE_SYSTEM)
+                FAE_ERROR("log_file %s: %s; the old one goes on", node->config.log_file, strerror(errno));
+            break;
         }
     /* Several deaths make one SIGCHLD. */
     fae_children_reap(node);
@@ -192,6 +217,7 @@ static void read_mail(struct fae_node *node)
         if (mail.type == FAE_MAIL_START_FAILED)
             start_failed(node, &mail);
         fae_reload_mail(node, &mail);
+        fae_control_ask_mail(node, &mail);
     }
 }
 
@@ -203,6 +229,7 @@ static int open_signals(void)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);

@@ -8,8 +8,12 @@
 
 #include <stdbool.h>
 
+#include "base/err.h"
+
 struct fae_node;
 
+/* Opens log_file again, for whoever moved it away. NOT_FOUND: the log goes to stderr; SYSTEM and errno. */
+enum fae_err fae_supervisor_reopen_log(struct fae_node *node);
 /* Begins to stop the node; at_once does not wait for calls in flight. Asked again it only gets more urgent. */
 void fae_supervisor_stop(struct fae_node *node, bool at_once);
 

@@ -5,6 +5,7 @@
  */
 #include "proc/worker.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,15 @@
 #include "base/clock.h"
 #include "base/hist.h"
 #include "base/log.h"
+#include "proc/answer.h"
+#include "proc/child.h"
 #include "proc/crash.h"
 #include "proc/life.h"
 #include "proc/mail.h"
+#include "proc/seccomp.h"
 
-#define ORPHAN_DRAIN_MS 700 /* the alarm that ends an orphan rings at 1000 */
+#define ORPHAN_DRAIN_MS 700   /* the alarm that ends an orphan rings at 1000 */
+#define RECYCLE_DRAIN_MS 5000 /* for the calls in flight of one that is replaced */
 
 struct worker {
     struct fae_serving serving;
@@ -29,6 +34,7 @@ struct worker {
     uint64_t bundle_ticket;
     int bundle_fd; /* received for a PREPARE that has not come; -1: none */
     bool stop;     /* at once */
+    bool recycled; /* ends so that another takes its place */
 };
 
 static void tell(struct worker *w, uint32_t type, uint64_t arg, const char *text, size_t len)
@@ -142,10 +148,12 @@ static void on_mail(int fd, short what, void *arg)
     (void)fd;
     (void)what;
     fae_mail_quiet(w->mail);
-    while (fae_mail_next(w->mail, &mail))
+    while (fae_mail_next(w->mail, &mail)) {
+        fae_answer(&w->serving, w->mail, &mail);
         for (unsigned i = 0; i < sizeof acts / sizeof *acts; i++)
             if (acts[i].type == mail.type)
                 acts[i].act(w, &mail);
+    }
 }
 
 static void on_life(int fd, short what, void *arg)
@@ -162,19 +170,49 @@ static void on_life(int fd, short what, void *arg)
     fae_serving_drain(&w->serving, ORPHAN_DRAIN_MS);
 }
 
+static void on_recycle(void *arg, const char *why)
+{
+    struct worker *w = arg;
+
+    if (w->serving.draining)
+        return;
+    w->recycled = true;
+    FAE_WARN("this worker is replaced: %s", why);
+    fae_serving_drain(&w->serving, RECYCLE_DRAIN_MS);
+}
+
 /* ---- life ---- */
+
+/* Last, when all that is loaded late is there. */
+static enum fae_err fence_off(const struct fae_config *config, struct fae_buf *why)
+{
+    char text[200];
+    enum fae_err err;
+
+    if (!config->seccomp)
+        return FAE_OK;
+    err = fae_seccomp_install(fae_seccomp_may_start(config), text, sizeof text);
+    if (err)
+        fae_buf_printf(why, "%s\n", text);
+    return err;
+}
 
 static enum fae_err start(struct worker *w, const struct fae_worker_opts *opts)
 {
+    struct fae_serving_opts serving = opts->serving;
     struct fae_buf why = { 0 };
     enum fae_err err;
 
-    err = fae_serving_init(&w->serving, &opts->serving, opts->bundle_fd, opts->generation, &why);
+    serving.recycle = on_recycle;
+    serving.recycle_arg = w;
+    err = fae_serving_init(&w->serving, &serving, opts->bundle_fd, opts->generation, &why);
     close(opts->bundle_fd);
     if (!err)
         err = fae_watch_open(&w->on_mail, &w->serving.loop, fae_mail_fd(w->mail), FAE_READABLE, on_mail, w);
     if (!err)
         err = fae_watch_open(&w->on_life, &w->serving.loop, w->life, FAE_READABLE, on_life, w);
+    if (!err)
+        err = fence_off(opts->serving.config, &why);
     if (err && why.len == 0)
         fae_buf_printf(&why, "%s\n", fae_err_text(err));
     if (err)
@@ -189,6 +227,8 @@ int fae_worker_main(const struct fae_worker_opts *opts)
 
     fae_crash_install(&opts->serving.shared->slots->slots[opts->serving.slot], fae_serving_interrupt, &w.serving);
     w.supervisor = fae_slot_supervisor(opts->serving.shared->slots);
+    if (opts->serving.config->pin_cpus && fae_child_pin(opts->serving.slot))
+        FAE_WARN("pin_cpus: %s; this worker runs on any core", strerror(errno));
     if (start(&w, opts))
         return EXIT_FAILURE;
     fae_serving_accept(&w.serving);
@@ -201,5 +241,5 @@ int fae_worker_main(const struct fae_worker_opts *opts)
     fae_watch_close(&w.on_life);
     drop_bundle(&w);
     fae_serving_fini(&w.serving);
-    return EXIT_SUCCESS;
+    return w.recycled ? FAE_WORKER_RECYCLED : EXIT_SUCCESS;
 }

@@ -14,6 +14,8 @@ struct fae_worker_opts {
     uint32_t generation;
 };
 
+#define FAE_WORKER_RECYCLED 75 /* exit code: another takes my place; the log says why */
+
 /* Runs after the fork, with nothing open that is not the worker's. Returns the exit code. */
 int fae_worker_main(const struct fae_worker_opts *opts);
 
