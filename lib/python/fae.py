@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import socket
+import ssl
 import sys
 
 import msgpack
@@ -24,7 +25,8 @@ class Error(Exception):
 
 
 class Client:
-    def __init__(self, address="tcp://127.0.0.1:9001", timeout_s=5, reason=None, uid=None):
+    def __init__(self, address="tcp://127.0.0.1:9001", timeout_s=5, reason=None, uid=None, tls=None):
+        """tls: an ssl.SSLContext for a tls:// address; ssl.create_default_context() when there is none."""
         scheme, _, rest = address.partition(":")
         if scheme == "unix":
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -34,6 +36,9 @@ class Client:
             host, _, port = rest.lstrip("/").rpartition(":")
             self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout_s)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if scheme == "tls":
+                tls = tls or ssl.create_default_context()
+                self.socket = tls.wrap_socket(self.socket, server_hostname=host.strip("[]"))
         self.ids = itertools.cycle(range(1, 1 << 32))
         self.unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=1 << 28)
         self.context = {"rid": random.getrandbits(63) | 1, "reason": reason or os.path.basename(sys.argv[0]),

@@ -13,21 +13,23 @@ namespace Fae;
  */
 final class Client
 {
-    /** Option => default. All but the first three may be changed by with(). */
+    /** Option => default. All but the first four may be changed by with(). */
     public const OPTIONS = [
         'persistent' => false,
         'shuffle' => false,
         'dead_ms' => 1000,
+        'tls' => [],
         'connect_timeout_ms' => 500,
         'timeout_ms' => 5000,
         'idempotent' => false,
         'retries' => 1,
         'retry_delay_ms' => 20,
+        'token' => '',
     ];
-    private const FIXED = ['persistent' => 1, 'shuffle' => 1, 'dead_ms' => 1];
+    private const FIXED = ['persistent' => 1, 'shuffle' => 1, 'dead_ms' => 1, 'tls' => 1];
 
     /** Codes after which a call may be sent again: of an answer, and where there was none. */
-    private const NOT_NOW = ['DRAINING' => 1, 'BUSY' => 1, 'OVERLOAD' => 1];
+    private const NOT_NOW = ['DRAINING' => 1, 'BUSY' => 1, 'HOST_BUSY' => 1, 'OVERLOAD' => 1, 'CONGESTED' => 1];
     private const LOST = ['WORKER_LOST' => 1, 'UNAVAILABLE' => 1] + self::NOT_NOW;
 
     /** @var Context goes with every call; shared by all clients of a PHP request until you set another */
@@ -37,7 +39,7 @@ final class Client
     private array $options;
 
     /**
-     * @param string|string[] $addresses "unix:/path" or "tcp://host:port"; several: in the order of preference
+     * @param string|string[] $addresses "unix:/path", "tcp://host:port", "tls://host:port"; several: by preference
      * @param array<string, mixed> $options see OPTIONS and README.md
      */
     public function __construct($addresses = 'tcp://127.0.0.1:9001', array $options = [])
@@ -115,7 +117,7 @@ final class Client
         for ($round = 0;; $round++) {
             try {
                 $this->nodes->connection($this->options['connect_timeout_ms'], $until)
-                    ->notify($method, $params, $this->context, $until);
+                    ->notify($method, $params, $this->contextWithToken(), $until);
                 return;
             } catch (Error $error) {
                 if (!isset(self::LOST[$error->errorCode]) || !$this->pause($round, $until)) {
@@ -201,6 +203,16 @@ final class Client
             : in_array($method, $which, true) || in_array(strstr($method, '.', true) . '.*', $which, true);
     }
 
+    private function contextWithToken(): Context
+    {
+        if ($this->options['token'] === '' || $this->context->token !== null) {
+            return $this->context;
+        }
+        $context = clone $this->context;
+        $context->token = $this->options['token'];
+        return $context;
+    }
+
     private function until(): int
     {
         return hrtime(true) + $this->options['timeout_ms'] * 1000000;
@@ -213,7 +225,7 @@ final class Client
         for ($round = 0; $calls; $round++) {
             try {
                 $connection = $this->nodes->connection($this->options['connect_timeout_ms'], $until);
-                $connection->exchange($calls, $this->context, $until);
+                $connection->exchange($calls, $this->contextWithToken(), $until);
                 $this->nodes->learn($connection, $calls);
             } catch (Error $error) {
                 foreach ($calls as $call) {

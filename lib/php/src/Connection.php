@@ -21,6 +21,7 @@ final class Connection
 
     public string $address;
     private bool $isPersistent;
+    private array $tls;
     /** @var resource|null */
     private $stream = null;
     private int $pid = 0;
@@ -41,20 +42,23 @@ final class Connection
     /** @var array<string, self> PHP gives out one persistent stream an address, so there is one of us */
     private static array $persistent = [];
 
-    public static function to(string $address, bool $isPersistent): self
+    /** @param array<string, mixed> $tls options of PHP's "ssl" stream context, for a tls:// address */
+    public static function to(string $address, bool $isPersistent, array $tls = []): self
     {
         // PHP would take a port modulo 65536.
-        if (!preg_match('~^(?:tcp://.+:(\d{1,5})|unix:.+)$~D', $address, $part) || (int) ($part[1] ?? 1) > 65535) {
-            throw new \InvalidArgumentException("address \"$address\" is neither tcp://host:port nor unix:/path");
+        if (!preg_match('~^(?:(?:tcp|tls)://.+:(\d{1,5})|unix:.+)$~D', $address, $part)
+            || (int) ($part[1] ?? 1) > 65535) {
+            throw new \InvalidArgumentException("address \"$address\" is neither tcp://host:port nor tls://host:port"
+                . ' nor unix:/path');
         }
         if (!$isPersistent) {
-            return new self($address, false);
+            return new self($address, false, $tls);
         }
         if (!self::$persistent) {
             // Where finally is not reached: the time limit of PHP, for one.
             register_shutdown_function([self::class, 'closeUnfinished']);
         }
-        return self::$persistent[$address] ?? self::$persistent[$address] = new self($address, true);
+        return self::$persistent[$address] ?? self::$persistent[$address] = new self($address, true, $tls);
     }
 
     /** @internal */
@@ -67,9 +71,10 @@ final class Connection
         }
     }
 
-    private function __construct(string $address, bool $isPersistent)
+    private function __construct(string $address, bool $isPersistent, array $tls)
     {
         $this->address = $address;
+        $this->tls = $tls;
         $this->isPersistent = $isPersistent;
         $this->nextId = random_int(0, 0xffffffff);
         $this->packer = new \MessagePack(false); // false: plain arrays both ways; never makes an object of what came
@@ -309,7 +314,7 @@ final class Connection
 
     private function lose(): void
     {
-        if ($this->farewell && $this->farewell->errorCode === 'BUSY') {
+        if ($this->farewell && in_array($this->farewell->errorCode, ['BUSY', 'HOST_BUSY'], true)) {
             foreach ($this->waiting as $call) {
                 $call->sent = false; // turned away at the door
             }
@@ -343,7 +348,7 @@ final class Connection
     {
         $target = preg_replace('~^unix:(?!//)~', 'unix://', $this->address);
         $flags = STREAM_CLIENT_CONNECT | ($this->isPersistent ? STREAM_CLIENT_PERSISTENT : 0);
-        $context = stream_context_create(['socket' => ['tcp_nodelay' => true]]);
+        $context = stream_context_create(['socket' => ['tcp_nodelay' => true], 'ssl' => $this->tls]);
         do {
             $left_s = ($until - hrtime(true)) / 1e9;
             if ($left_s <= 0) {

@@ -17,7 +17,7 @@ final class Context
     public ?int $uid = null;
     /** @var string|null W3C trace context */
     public ?string $traceparent = null;
-    /** @var string|null what a servant may want to see before it answers */
+    /** @var string|null shows the node who asks; without one, the client's option "token". Servants never see it */
     public ?string $token = null;
 
     private static ?self $ofRequest = null;

@@ -10,7 +10,7 @@ namespace Fae;
  */
 final class Nodes
 {
-    private const NOT_HERE = ['DRAINING' => 1, 'BUSY' => 1, 'OVERLOAD' => 1];
+    private const NOT_HERE = ['DRAINING' => 1, 'BUSY' => 1, 'HOST_BUSY' => 1, 'OVERLOAD' => 1, 'CONGESTED' => 1];
 
     /** @var Connection[] by address, in the order of preference */
     private array $connections = [];
@@ -28,7 +28,7 @@ final class Nodes
             shuffle($addresses);
         }
         foreach ($addresses as $address) {
-            $this->connections[$address] = Connection::to($address, $options['persistent']);
+            $this->connections[$address] = Connection::to($address, $options['persistent'], $options['tls']);
         }
         $this->dead_ms = $options['dead_ms'];
     }

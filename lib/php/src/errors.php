@@ -46,8 +46,63 @@ final class Overload extends Error
 {
 }
 
+/** calls wait too long on the node; it was not run */
+final class Congested extends Error
+{
+}
+
+/** too many calls a second on the node; retryAfterMs says when */
+final class RateLimited extends Error
+{
+}
+
 /** the node has as many connections as it may */
 final class Busy extends Error
+{
+}
+
+/** too many calls in flight from this machine */
+final class HostOverload extends Error
+{
+}
+
+/** too many calls a second from this machine */
+final class HostRateLimited extends Error
+{
+}
+
+/** too many connections from this machine */
+final class HostBusy extends Error
+{
+}
+
+/** too many calls of this servant in flight */
+final class ServantOverload extends Error
+{
+}
+
+/** too many calls of this servant a second */
+final class ServantRateLimited extends Error
+{
+}
+
+/** too many calls of this method in flight */
+final class MethodOverload extends Error
+{
+}
+
+/** too many calls of this method a second */
+final class MethodRateLimited extends Error
+{
+}
+
+/** the token is nobody's; with retryAfterMs: too many wrong ones came from your address lately */
+final class Unauthorized extends Error
+{
+}
+
+/** no role of yours allows the call */
+final class Forbidden extends Error
 {
 }
 
