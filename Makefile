@@ -27,10 +27,10 @@ export LC_ALL = C.UTF-8
 # ---- packages, by their Debian 12 names ----
 
 BUILD_DEPS = make gcc libc6-dev binutils pkg-config libluajit-5.1-dev libevent-dev libjansson-dev libmsgpack-dev \
-	libxxhash-dev lua-cjson-dev
+	libxxhash-dev lua-cjson-dev libssl-dev libseccomp-dev
 TEST_DEPS = git libcmocka-dev lua-busted lua-check python3 python3-msgpack python3-pytest neovim python3-pynvim \
 	php-cli php-msgpack php-fpm nginx-light phpunit clang llvm clang-format clang-tidy libclang-rt-14-dev redis-server \
-	procps iproute2 curl $(if $(shell command -v npm),,nodejs npm)
+	procps iproute2 curl openssl prometheus $(if $(shell command -v npm),,nodejs npm)
 
 DEPS = $(BUILD_DEPS) $(TEST_DEPS)
 
@@ -49,7 +49,7 @@ endef
 
 # ---- flags ----
 
-PKGS = luajit libevent_core libevent_extra jansson msgpack libxxhash
+PKGS = luajit libevent_core libevent_extra libevent_openssl jansson msgpack libxxhash libssl libcrypto libseccomp
 # Asked once, and only by a rule that compiles: `make help` and `make deps` work on a bare machine.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -67,7 +67,7 @@ LIBS = -l:liblua5.1-cjson.a $(PKG_LIBS) -lpthread -ldl -lm
 SRC := $(sort $(shell find src -name '*.c'))
 OBJ := $(SRC:src/%.c=$(B)/obj/%.o)
 LIB_OBJ := $(filter-out $(B)/obj/main.o,$(OBJ)) $(B)/embed.o
-EMBED := $(sort $(wildcard lua/fae/*.lua servants/*.lua))
+EMBED := $(sort $(wildcard lua/fae/*.lua servants/*.lua servants/plugins/*.lua))
 UNIT := $(patsubst spec/unit/%.c,$(B)/unit/%,$(sort $(wildcard spec/unit/test_*.c)))
 UNIT_HELP := $(patsubst spec/unit/%.c,$(B)/spec/unit/%.o,$(filter-out spec/unit/test_%,$(wildcard spec/unit/*.c)))
 FUZZ := $(patsubst spec/fuzz/%.c,%,$(sort $(wildcard spec/fuzz/fuzz_*.c)))
