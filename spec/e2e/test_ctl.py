@@ -109,7 +109,9 @@ def test_many_sessions_do_not_overflow_the_mailbox(node):
     clients = [node.client() for _ in range(450)]
     wait_until("the workers have counted them", lambda: node.n_sessions() == 450)
     rows = sessions(node, "1000")
-    assert 300 <= len(rows) <= 400
+    # 200 of a worker; how the kernel spreads connections over the workers is its own affair
+    held = [int(n) for n in re.findall(r"^worker\S* .*\bsessions=(\d+)", ok(node.ctl("status")), re.M)]
+    assert sum(held) == 450 and len(rows) == sum(min(n, 200) for n in held)
     assert node.reload().returncode == 0
     for c in clients:
         c.close()

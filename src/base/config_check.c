@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/config_rows.h"
+#include "base/nets.h"
 #include "base/suggest.h"
 
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -89,6 +90,16 @@ static const char *methods(const char *text)
     return "must be a method such as \"shop.buy\", or \"shop.*\" for all of a servant";
 }
 
+static const char *net(const char *text)
+{
+    struct fae_nets nets;
+    char why[160];
+
+    return fae_nets_parse(text, &nets, why, sizeof why) == FAE_OK
+               ? NULL
+               : "must be addresses such as \"10.0.0.7\" or networks such as \"10.0.0.0/8\"";
+}
+
 static const char *glob(const char *text)
 {
     return only(text, strlen(text), LETTERS DIGITS "_.*") ? NULL
@@ -107,14 +118,14 @@ static const struct {
     const char *section, *option;
     const char *(*form)(const char *text); /* of the text, or of each word of a list */
 } forms[] = {
-    { "", "admin_token", hash_or_none }, { "listen", "roles", word },
-    { "limit", "methods", methods },     { "role", "name", word },
-    { "role", "allow", glob },           { "role", "deny", glob },
-    { "token", "name", word },           { "token", "sha256", hash },
-    { "token", "roles", word },          { "account", "name", account },
-    { "account", "roles", word },        { "account", "uid", number },
-    { "certificate", "roles", word },    { "fence", "name", file },
-    { "fence", "allow", fence },
+    { "", "host_exempt", net },     { "", "admin_token", hash_or_none },
+    { "listen", "roles", word },    { "limit", "methods", methods },
+    { "role", "name", word },       { "role", "allow", glob },
+    { "role", "deny", glob },       { "token", "name", word },
+    { "token", "sha256", hash },    { "token", "roles", word },
+    { "account", "name", account }, { "account", "roles", word },
+    { "account", "uid", number },   { "certificate", "roles", word },
+    { "fence", "name", file },      { "fence", "allow", fence },
 };
 
 static const char *near_fence_word(const char *text)

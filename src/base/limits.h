@@ -21,7 +21,8 @@
 #define FAE_BATCH_BYTES (4u * FAE_MIB) /* the same of answers, so that they do not all lie in memory first */
 #define FAE_TURN_MS 50               /* calls run before the loop turns: pipelined ones must not look like a hang */
 #define FAE_CONGESTED_AFTER_MS 100   /* calls waited longer than overload_delay_ms all this time: congestion */
-#define FAE_CONGESTED_EASE_MS 1000   /* after it the next such turn is enough */
+#define FAE_CONGESTED_UNTIL_MS 10    /* nobody waited long all this time: it is over */
+#define FAE_CONGESTED_EASE_MS 1000   /* and so long after it, once more is enough for it to be back */
 #define FAE_CONGESTED_RUN_MS 2 /* calls run in a turn then; the rest is refused, so this is how late they hear of it */
 #define FAE_QUEUE_MIN 8        /* fewer sessions that wait are no congestion, however long their calls take */
 #define FAE_KEEPALIVE_IDLE_S 60  /* of silence, before the kernel asks whether the client's machine is there ... */

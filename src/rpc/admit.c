@@ -8,12 +8,13 @@
  * at once: when it finds nothing to do, that was a burst, or clients who wait for their answers, and no queue that stays.
  * What one session has pipelined is its own queue: it is held back by not being read, and never refused for it alone.
  *
- *   calm --all turns of FAE_CONGESTED_AFTER_MS behind--> congested --one turn that is not behind--> easing
+ *   calm --all turns of FAE_CONGESTED_AFTER_MS behind--> congested --none of FAE_CONGESTED_UNTIL_MS behind--> easing
  *   easing --one turn behind--> congested        easing --FAE_CONGESTED_EASE_MS--> calm
  *
- * While congested a turn runs calls for FAE_CONGESTED_RUN_MS: first of those who have few, beginning with anybody, and of
- * nobody more than a share while others wait. What still waits then is refused at once. So those that run waited little,
- * those that do not hear of it early enough to ask elsewhere, and the worker does nothing in vain.
+ * While congested a turn runs calls for FAE_CONGESTED_RUN_MS: of those first who have few, beginning with anybody, and of
+ * nobody more than a share while others wait. What is clearly too much, by what calls took lately, is refused before, and
+ * what still waits then at once. So those that run waited little, those that do not hear of it early enough to ask
+ * elsewhere, and the worker does nothing in vain.
  */
 #include <inttypes.h>
 
@@ -117,14 +118,19 @@ static unsigned count_messages(struct fae_server *server, const struct fae_sessi
     return n;
 }
 
+/* Calls that this turn ran. */
+static uint64_t n_run(const struct fae_server *server)
+{
+    return server->admission.n_done + server->n_run - server->admission.n_refused;
+}
+
 /* Do so many sessions wait that it is a queue? And is it one of calls that it would help to refuse? */
 static bool is_queue(const struct fae_server *server)
 {
     const struct fae_admission *a = &server->admission;
-    uint64_t n_run = a->n_run + server->n_run;
 
     return server->running.n - server->run_at >= (a->congested ? 2 : FAE_QUEUE_MIN) &&
-           fae_ticks_to_ns(server->ticks - a->turn_ticks) >= n_run * WORTH_NS;
+           fae_ticks_to_ns(server->ticks - a->run_ticks) >= n_run(server) * WORTH_NS;
 }
 
 void fae_admit_overloaded(struct fae_server *server, uint32_t why, bool is)
@@ -145,17 +151,15 @@ static void refuse_rest(struct fae_server *server)
 static void set_congested(struct fae_server *server, bool is)
 {
     server->admission.congested = is;
-    if (!is)
-        server->admission.eased_ticks = server->ticks;
+    server->admission.cost_ticks = 0;
+    server->admission.ease_ticks = is ? 0 : server->ticks + fae_ticks_of_ms(FAE_CONGESTED_EASE_MS);
     fae_admit_overloaded(server, FAE_OVERLOADED_CONGESTED, is);
 }
 
 /* Congestion ended a moment ago. */
 static bool is_easing(const struct fae_server *server)
 {
-    const struct fae_admission *a = &server->admission;
-
-    return a->eased_ticks && a->turn_ticks - a->eased_ticks < fae_ticks_of_ms(FAE_CONGESTED_EASE_MS);
+    return server->admission.turn_ticks < server->admission.ease_ticks;
 }
 
 /* Whoever came first in one turn shall not come first in all of them. */
@@ -197,6 +201,30 @@ static void rotate(struct fae_server *server)
     reverse(q->items, q->n);
 }
 
+/* More than twice of what the turn can run: the rest goes before it. */
+static void refuse_first(struct fae_server *server)
+{
+    struct fae_admission *a = &server->admission;
+    uint64_t n = a->cost_ticks ? a->budget_ticks / a->cost_ticks + 1 : UINT32_MAX;
+
+    if (server->running.n <= 2 * n || fae_ticks_to_ns(a->cost_ticks) < WORTH_NS)
+        return;
+    reverse(server->running.items, server->running.n);
+    a->refuse_until = server->running.n - (uint32_t)n;
+    a->behind = true;
+    refuse_rest(server);
+}
+
+/* What a call took in this turn; quick to believe that it is less. */
+static void learn_cost(struct fae_server *server)
+{
+    struct fae_admission *a = &server->admission;
+    uint64_t n = n_run(server), cost_ticks = n ? (server->ticks - a->run_ticks) / n : 0;
+
+    if (cost_ticks)
+        a->cost_ticks = cost_ticks < a->cost_ticks ? cost_ticks : (a->cost_ticks + cost_ticks) / 2;
+}
+
 void fae_admit_turn(struct fae_server *server)
 {
     struct fae_admission *a = &server->admission;
@@ -209,7 +237,8 @@ void fae_admit_turn(struct fae_server *server)
     server->calls_free = count_free(server);
     a->turn_ticks = server->ticks;
     a->behind = a->refusing = false;
-    a->n_run = server->n_run = 0;
+    a->n_done = a->n_refused = server->n_run = 0;
+    a->run_ticks = server->ticks;
     server->late_ticks = server->ticks + (a->delay_ticks < a->full_ticks ? a->delay_ticks : a->full_ticks);
     if (__builtin_expect(!a->congested && !is_easing(server), 1))
         return;
@@ -217,25 +246,42 @@ void fae_admit_turn(struct fae_server *server)
     few_first(server);
     if (!a->congested)
         return;
-    a->run_ticks = server->ticks + a->budget_ticks;
     a->share_ticks = a->budget_ticks / (server->running.n < SHARES ? server->running.n + 1 : SHARES);
+    refuse_first(server);
     fae_admit_next(server);
+}
+
+/* Those who were refused first shall hear of it before the others are run. */
+static void end_refusing(struct fae_server *server)
+{
+    struct fae_admission *a = &server->admission;
+
+    a->refusing = false;
+    a->refuse_until = 0;
+    server->calls_free = count_free(server);
+    server->n_fresh = FAE_BATCH_BYTES;
+    server->ticks = a->run_ticks = fae_ticks();
 }
 
 void fae_admit_next(struct fae_server *server)
 {
     struct fae_admission *a = &server->admission;
-    uint64_t share_end = server->ticks + a->share_ticks;
+    uint64_t share_end, end;
 
-    if (!a->refusing)
-        server->late_ticks = share_end < a->run_ticks ? share_end : a->run_ticks;
+    if (a->refuse_until && server->run_at >= a->refuse_until)
+        end_refusing(server);
+    if (a->refusing)
+        return;
+    share_end = server->ticks + a->share_ticks;
+    end = a->run_ticks + a->budget_ticks;
+    server->late_ticks = share_end < end ? share_end : end;
 }
 
 /* Its share is used: the others first. */
 static void go_last(struct fae_server *server)
 {
     if (server->run_at + 1 == server->running.n) {
-        server->late_ticks = server->admission.run_ticks;
+        server->late_ticks = server->admission.run_ticks + server->admission.budget_ticks;
         return;
     }
     fae_queue_push(&server->running, server->running.items[server->run_at++]);
@@ -246,13 +292,13 @@ bool fae_admit_late(struct fae_server *server)
 {
     struct fae_admission *a = &server->admission;
     uint64_t took = server->ticks - a->turn_ticks;
-    bool through = a->congested ? server->ticks >= a->run_ticks : took >= a->delay_ticks;
+    bool through = server->ticks - a->run_ticks >= (a->congested ? a->budget_ticks : a->delay_ticks);
 
     if (!through && a->congested) {
         go_last(server);
         return true;
     }
-    if (through && !a->behind && is_queue(server)) {
+    if (through && (a->congested || !a->behind) && is_queue(server)) {
         a->behind = true;
         if (!a->congested && is_easing(server))
             set_congested(server, true);
@@ -269,7 +315,10 @@ void fae_admit_turn_ended(struct fae_server *server)
 {
     struct fae_admission *a = &server->admission;
 
+    if (__builtin_expect(a->congested, 0))
+        learn_cost(server);
     if (__builtin_expect(a->behind, 0)) {
+        a->calm_ticks = 0;
         if (!a->behind_ticks)
             a->behind_ticks = a->turn_ticks;
         else if (!a->congested && server->ticks - a->behind_ticks >= fae_ticks_of_ms(FAE_CONGESTED_AFTER_MS))
@@ -277,7 +326,11 @@ void fae_admit_turn_ended(struct fae_server *server)
         return;
     }
     a->behind_ticks = 0;
-    if (__builtin_expect(a->congested, 0))
+    if (__builtin_expect(!a->congested, 1))
+        return;
+    if (!a->calm_ticks)
+        a->calm_ticks = a->turn_ticks;
+    else if (server->ticks - a->calm_ticks >= fae_ticks_of_ms(FAE_CONGESTED_UNTIL_MS))
         set_congested(server, false);
 }
 
@@ -328,6 +381,7 @@ bool fae_admit(struct fae_session *s, const struct fae_request *req)
         return false;
     }
     if (a->refusing) {
+        a->n_refused++;
         fae_session_refuse(s, req, FAE_CONGESTED, FAE_LIMIT_congested, retry_ms(server, RETRY_MS));
         return false;
     }

@@ -176,7 +176,7 @@ bool fae_server_turn(struct fae_server *server)
     server->ticks = began = fae_ticks();
     fae_admit_turn(server);
     while (server->run_at < server->running.n && (!fae_server_late(server) || fae_admit_late(server))) {
-        server->admission.n_run += server->n_run;
+        server->admission.n_done += server->n_run;
         server->n_run = 0;
         server->n_fresh = 0;
         while (!server->o.ops->guard(server->o.service, run_some, server))

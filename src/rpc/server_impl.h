@@ -42,12 +42,14 @@ struct fae_admission {
     uint32_t others;     /* how many in flight they had */
     uint64_t told;       /* hits when a line was written last */
     uint32_t random;
-    uint32_t n_run; /* calls of this turn, up to the last flush */
+    uint32_t n_done, n_refused; /* calls of this turn up to the last flush; of all of them, those refused */
+    uint32_t refuse_until;      /* while refusing: position in `running` up to which; 0: all */
     /* Congestion: see admit.c. Ticks. */
     uint64_t delay_ticks, budget_ticks, full_ticks; /* overload_delay_ms; what is run while congested; FAE_TURN_MS */
-    uint64_t turn_ticks, run_ticks;       /* when this turn began; until when its calls run while congested */
-    uint64_t behind_ticks, eased_ticks;   /* since when all turns are behind; when congestion ended last. 0: not */
-    uint64_t share_ticks;                 /* while congested: of one session */
+    uint64_t turn_ticks, run_ticks;       /* when this turn began, and to run calls */
+    uint64_t behind_ticks, calm_ticks;    /* since when all turns are behind, or none is. 0: not so */
+    uint64_t ease_ticks;                  /* so long after the last congestion it is back at once. 0: not */
+    uint64_t share_ticks, cost_ticks;     /* while congested: of one session; of a call, 0: not known */
     bool congested, behind, refusing;     /* the worker; this turn; whatever still waits in it is answered CONGESTED */
 };
 
