@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/config_check.h"
-#include "base/nets.h"
 #include "vm/conf_state.h"
 
 static unsigned option_line(const struct fae_conf *conf, const char *name)
@@ -118,15 +117,6 @@ static void check_accounts(struct fae_conf *conf)
     }
 }
 
-static void check_networks(struct fae_conf *conf)
-{
-    struct fae_nets nets;
-    char why[256];
-
-    if (fae_nets_parse(conf->config.host_exempt, &nets, why, sizeof why))
-        fae_conf_fail(conf, option_line(conf, "host_exempt"), "host_exempt: %s", why);
-}
-
 void fae_conf_check_whole(struct fae_conf *conf)
 {
     for (unsigned i = 0; i < fae_config_n_sections; i++)
@@ -136,6 +126,5 @@ void fae_conf_check_whole(struct fae_conf *conf)
         check_tables(conf, &conf->tables[i], fae_conf_table_words[i]);
     check_admin(conf);
     check_accounts(conf);
-    check_networks(conf);
     fae_config_clashes(&conf->config, on_clash, conf);
 }
