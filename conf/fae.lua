@@ -13,6 +13,9 @@ pin_cpus(false)
 -- folder of sockets and the pid file; made when missing
 run_dir "run"
 
+-- folder of what outlives a restart (kv store, ids, locks), on a disk; "" means `data` in run_dir
+data_dir ""
+
 -- folder of your servants; "" means the built-in ones only
 servants_dir "servants"
 
@@ -63,6 +66,30 @@ sample_one_in(0)
 
 -- keys of maps whose values are never logged
 secrets "password passwd pass pwd secret token key auth authorization cookie"
+
+-- number of this node in the ids it makes, no two nodes' the same; 0 to 31, with id_layout snowflake to 1023 (0 to 1023)
+node_id(0)
+
+-- what an id is made of: fae has 5 bits of tag and 5 of node, snowflake 10 of node (fae, snowflake)
+id_layout "fae"
+
+-- bytes of memory of the cache that all workers share (8MiB to 1024GiB)
+cache_size "64MiB"
+
+-- have a kv store in data_dir
+kv(true)
+
+-- have a second kv store that does not wait for the disk, and may lose everything when power fails
+kv_fast(false)
+
+-- where the kv store keeps its data: local
+kv_backend "local"
+
+-- locks that may be held or waited for at a time; one more is answered OVERLOAD (64 to 16777216)
+locks_max(65536)
+
+-- milliseconds a lock may be held without being renewed (1 to 86400000)
+lock_lease_max_ms(600000)
 
 -- series that fae.metrics may make; what is beyond is counted and left out (16 to 100000)
 metrics_series_max(10000)

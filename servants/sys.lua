@@ -9,7 +9,8 @@ sys.method("ping", { args = { "..." }, idempotent = true, alias = "ping",
   doc = "version, build, id of the id generator, uptime" },
   function()
     local about = node.about()
-    return ("ver:%s, build:%s, myid:%d, uptime:%.3fs"):format(about.version, about.build, 0, about.uptime_ms / 1000)
+    return ("ver:%s, build:%s, myid:%d, uptime:%.3fs"):format(about.version, about.build, about.node_id,
+      about.uptime_ms / 1000)
   end)
 
 sys.method("noop", { args = { "any?" }, idempotent = true, alias = "noop",

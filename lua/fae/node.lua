@@ -6,7 +6,8 @@ local core = require "fae.core"
 local M = {}
 local forms = { string = true, map = true, array = true }
 
---- about() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms, access (there are roles)}
+--- about() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms, node_id,
+-- access (there are roles)}
 M.about = core.node
 
 local function copy(value)

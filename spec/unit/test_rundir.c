@@ -20,7 +20,7 @@ static int try_open(void *arg)
     const struct attempt *a = arg;
     struct fae_rundir dir;
     char why[600] = "";
-    enum fae_err err = fae_rundir_open(&dir, a->path, geteuid(), getegid(), why, sizeof why);
+    enum fae_err err = fae_rundir_open(&dir, "run_dir", a->path, geteuid(), getegid(), why, sizeof why);
 
     if (err != a->want)
         return 1;
@@ -55,7 +55,7 @@ static void one_node_a_folder(void **state)
     expect(path, FAE_OK, true, false); /* the one before was killed */
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 07007, 0);
-    assert_int_equal(fae_rundir_open(&dir, path, geteuid(), getegid(), why, sizeof why), FAE_OK);
+    assert_int_equal(fae_rundir_open(&dir, "run_dir", path, geteuid(), getegid(), why, sizeof why), FAE_OK);
     assert_true(dir.stale);
     expect(path, FAE_ADDR_IN_USE, false, false);
     fd = open(dir.pid_path, O_RDONLY);
@@ -77,7 +77,7 @@ static void folders_on_the_way_are_made(void **state)
     (void)state;
     unit_dir(base, sizeof base);
     snprintf(path, sizeof path, "%s/a/b/", base);
-    assert_int_equal(fae_rundir_open(&dir, path, geteuid(), getegid(), why, sizeof why), FAE_OK);
+    assert_int_equal(fae_rundir_open(&dir, "run_dir", path, geteuid(), getegid(), why, sizeof why), FAE_OK);
     path[strlen(path) - 1] = '\0';
     assert_string_equal(dir.path, path);
     fae_rundir_close(&dir, true);
@@ -100,13 +100,13 @@ static void bad_folders_are_told(void **state)
 
     (void)state;
     for (unsigned i = 0; i < UNIT_N(rows); i++) {
-        assert_int_equal(fae_rundir_open(&dir, rows[i].path, geteuid(), getegid(), why, sizeof why), FAE_SYSTEM);
+        assert_int_equal(fae_rundir_open(&dir, "run_dir", rows[i].path, geteuid(), getegid(), why, sizeof why), FAE_SYSTEM);
         assert_string_equal(why, rows[i].why);
         assert_int_equal(dir.pid_fd, -1);
     }
     unit_dir(base, sizeof base);
     snprintf(path, sizeof path, "%s/%0*d", base, 100, 0);
-    assert_int_equal(fae_rundir_open(&dir, path, geteuid(), getegid(), why, sizeof why), FAE_SYSTEM);
+    assert_int_equal(fae_rundir_open(&dir, "run_dir", path, geteuid(), getegid(), why, sizeof why), FAE_SYSTEM);
     assert_non_null(strstr(why, "too long"));
     rmdir(path);
     unit_dir_remove(base);

@@ -320,7 +320,7 @@ static void counters(void **state)
     start_all(jobs, 2);
     while (time_left()) {
         buf.len = 0;
-        fae_stats_json(stats, slots, &buf);
+        fae_stats_json(stats, slots, NULL, &buf);
         assert_true(buf.len > 50);
         assert_true(FAE_STAT_GET(slots->slots[0].method) <= 50);
         assert_true(FAE_STAT_GET(turns->holder[0]) < 2);

@@ -122,7 +122,7 @@ static json_t *as_json(void)
     struct fae_buf buf = { 0 };
     json_t *j;
 
-    fae_stats_json(stats, slots, &buf);
+    fae_stats_json(stats, slots, NULL, &buf);
     j = json_loadb((char *)buf.data, buf.len, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(j);
     fae_buf_fini(&buf);

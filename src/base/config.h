@@ -67,6 +67,7 @@ struct fae_config {
     uint64_t workers;
     bool pin_cpus;
     char run_dir[FAE_OPT_TEXT];
+    char data_dir[FAE_OPT_TEXT];
     char servants_dir[FAE_OPT_TEXT];
     char lua_dir[FAE_OPT_TEXT];
     char user[FAE_OPT_TEXT];
@@ -79,6 +80,11 @@ struct fae_config {
     char log_file[FAE_OPT_TEXT];
     uint64_t slow_ms, slowlog_size, slowlog_args, sample_one_in;
     char secrets[FAE_OPT_LIST_TEXT];
+    uint64_t node_id, id_layout; /* 0 fae, 1 snowflake */
+    uint64_t cache_size;
+    bool kv, kv_fast;
+    char kv_backend[FAE_OPT_TEXT];
+    uint64_t locks_max, lock_lease_max_ms;
     uint64_t metrics_series_max;
     uint64_t backlog;
     uint64_t sessions_max, host_sessions_max;

@@ -100,6 +100,11 @@ static const char *net(const char *text)
                : "must be addresses such as \"10.0.0.7\" or networks such as \"10.0.0.0/8\"";
 }
 
+static const char *backend(const char *text)
+{
+    return strcmp(text, "local") == 0 ? NULL : "must be local, the only backend there is";
+}
+
 static const char *glob(const char *text)
 {
     return only(text, strlen(text), LETTERS DIGITS "_.*") ? NULL
@@ -118,14 +123,15 @@ static const struct {
     const char *section, *option;
     const char *(*form)(const char *text); /* of the text, or of each word of a list */
 } forms[] = {
-    { "", "host_exempt", net },     { "", "admin_token", hash_or_none },
-    { "listen", "roles", word },    { "limit", "methods", methods },
-    { "role", "name", word },       { "role", "allow", glob },
-    { "role", "deny", glob },       { "token", "name", word },
-    { "token", "sha256", hash },    { "token", "roles", word },
-    { "account", "name", account }, { "account", "roles", word },
-    { "account", "uid", number },   { "certificate", "roles", word },
-    { "fence", "name", file },      { "fence", "allow", fence },
+    { "", "host_exempt", net },       { "", "admin_token", hash_or_none },
+    { "", "kv_backend", backend },    { "listen", "roles", word },
+    { "limit", "methods", methods },  { "role", "name", word },
+    { "role", "allow", glob },        { "role", "deny", glob },
+    { "token", "name", word },        { "token", "sha256", hash },
+    { "token", "roles", word },       { "account", "name", account },
+    { "account", "roles", word },     { "account", "uid", number },
+    { "certificate", "roles", word }, { "fence", "name", file },
+    { "fence", "allow", fence },
 };
 
 static const char *near_fence_word(const char *text)
@@ -282,6 +288,16 @@ static void check_listen_tls(const struct teller *t, unsigned index)
     }
 }
 
+/* Bits of an id that have the node's number. */
+static void check_node_id(const struct teller *t)
+{
+    const struct fae_config_clash clash = { "", 0, "node_id", "id_layout" };
+
+    if (t->config->id_layout == 0 && t->config->node_id > FAE_NODE_ID_MAX)
+        tell(t, &clash, "node_id must be at most %u with id_layout fae, not %" PRIu64, FAE_NODE_ID_MAX,
+             t->config->node_id);
+}
+
 static bool is_role(const struct fae_config *config, const char *name)
 {
     for (unsigned i = 0; i < config->n_role; i++)
@@ -313,6 +329,7 @@ void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn,
     const struct teller t = { config, fn, arg };
 
     check_orders(&t);
+    check_node_id(&t);
     check_pair(&t, "", 0, config->admin_cert, config->admin_key, admin);
     for (unsigned i = 0; i < config->n_listen; i++) {
         check_listen_tls(&t, i);

@@ -36,6 +36,13 @@
     X(UNAVAILABLE, true, "cannot be reached")                                                                          \
     X(CLOSED, false, "closed")                                                                                         \
     X(NOT_FOUND, false, "no such thing")                                                                               \
+    X(UNKNOWN, false, "it may or may not have been done")                                                              \
+    X(NO_SPACE, true, "the disk is full")                                                                              \
+    X(CACHE_MISS, false, "not in the cache")                                                                           \
+    X(LOCKED, true, "somebody else holds it")                                                                          \
+    X(NOT_OWNER, false, "it is not yours")                                                                             \
+    X(FROZEN, true, "the bucket of this key is being moved")                                                           \
+    X(CLOCK_BACK, true, "the clock was set back")                                                                      \
     X(ADDR_IN_USE, false, "address is in use")                                                                         \
     X(BAD_CONFIG, false, "configuration is wrong")                                                                     \
     X(BAD_SERVANT, false, "a servant does not load")                                                                   \

@@ -17,18 +17,18 @@
 
 #define FAE_READ_CHUNK (64u * FAE_KIB) /* most one recv may bring: larger only delays the other sessions */
 #define FAE_READ_ARENA (1u * FAE_MIB)  /* one turn's input of all sessions; full means run what is there first */
-#define FAE_BATCH_CALLS 256          /* calls run before answers are sent, so that slow ones do not delay quick ones */
+#define FAE_BATCH_CALLS 256 /* calls run before answers are sent, so that slow ones do not delay quick ones */
 #define FAE_BATCH_BYTES (4u * FAE_MIB) /* the same of answers, so that they do not all lie in memory first */
-#define FAE_TURN_MS 50               /* calls run before the loop turns: pipelined ones must not look like a hang */
-#define FAE_CONGESTED_AFTER_MS 100   /* calls waited longer than overload_delay_ms all this time: congestion */
-#define FAE_CONGESTED_UNTIL_MS 10    /* nobody waited long all this time: it is over */
-#define FAE_CONGESTED_EASE_MS 1000   /* and so long after it, once more is enough for it to be back */
-#define FAE_CONGESTED_RUN_MS 2 /* calls run in a turn then; the rest is refused, so this is how late they hear of it */
-#define FAE_QUEUE_MIN 8        /* fewer sessions that wait are no congestion, however long their calls take */
-#define FAE_KEEPALIVE_IDLE_S 60  /* of silence, before the kernel asks whether the client's machine is there ... */
+#define FAE_TURN_MS 50                 /* calls run before the loop turns: pipelined ones must not look like a hang */
+#define FAE_CONGESTED_AFTER_MS 100     /* calls waited longer than overload_delay_ms all this time: congestion */
+#define FAE_CONGESTED_UNTIL_MS 10      /* nobody waited long all this time: it is over */
+#define FAE_CONGESTED_EASE_MS 1000     /* and so long after it, once more is enough for it to be back */
+#define FAE_CONGESTED_RUN_MS 2  /* calls run in a turn then; the rest is refused, so this is how late they hear of it */
+#define FAE_QUEUE_MIN 8         /* fewer sessions that wait are no congestion, however long their calls take */
+#define FAE_KEEPALIVE_IDLE_S 60 /* of silence, before the kernel asks whether the client's machine is there ... */
 #define FAE_KEEPALIVE_PAUSE_S 10 /* ... and again */
 #define FAE_KEEPALIVE_PROBES 3   /* unanswered: it is gone */
-#define FAE_FD_RESERVE 32      /* descriptors of a process that no client gets: for backends, files, the other workers */
+#define FAE_FD_RESERVE 32 /* descriptors of a process that no client gets: for backends, files, the other workers */
 #define FAE_OUT_PAUSE (1u * FAE_MIB) /* unsent answers at which a session is no longer read */
 #define FAE_OUT_SLACK (8u * FAE_MIB) /* a session is cut at message_max + this unsent */
 #define FAE_OUT_KEEP (64u * FAE_KIB) /* an output buffer that grew larger is given back to malloc */
@@ -42,11 +42,12 @@
 #define FAE_WORKERS_MAX 64
 #define FAE_SLOTS_MAX (FAE_WORKERS_MAX + 2) /* and ops, and the supervisor */
 #define FAE_LISTENERS_MAX 16
-#define FAE_GATES_MAX 256u    /* limits of methods and servants; each has a counter a worker */
-#define FAE_ROLES_MAX 31u     /* a session's roles are bits of a word */
-#define FAE_TOKENS_MAX 256u   /* all are compared with one shown, so that time tells nothing */
-#define FAE_ACCOUNTS_MAX 64u  /* of the machine, and common names of certificates */
+#define FAE_GATES_MAX 256u   /* limits of methods and servants; each has a counter a worker */
+#define FAE_ROLES_MAX 31u    /* a session's roles are bits of a word */
+#define FAE_TOKENS_MAX 256u  /* all are compared with one shown, so that time tells nothing */
+#define FAE_ACCOUNTS_MAX 64u /* of the machine, and common names of certificates */
 #define FAE_FENCES_MAX 64u
+#define FAE_NODE_ID_MAX 31u   /* of the layout fae, which has 5 bits for it */
 #define FAE_METHODS_MAX 1024u /* rows of counters; calls of methods beyond it are counted in the last row */
 
 #define FAE_TICK_MS 50         /* heartbeat of an idle loop; 20 wake-ups a second are not measurable */

@@ -13,7 +13,7 @@
 #include "base/err.h"
 
 #define FAE_SHM_LAYOUT 1 /* raised whenever a region's layout changes */
-#define FAE_SHM_REGIONS_MAX 16
+#define FAE_SHM_REGIONS_MAX 24
 
 /* One row of the table. `arg` is what fae_shm_map was given. */
 struct fae_shm_region {

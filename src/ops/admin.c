@@ -106,7 +106,7 @@ static void get_stats(struct fae_admin *admin, const struct fae_http_request *re
 {
     (void)request;
     answer->type = json;
-    fae_stats_json(admin->source.stats, admin->source.slots, &answer->body);
+    fae_stats_json(admin->source.stats, admin->source.slots, admin->source.stores, &answer->body);
     fae_buf_add(&answer->body, "\n", 1);
 }
 

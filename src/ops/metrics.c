@@ -519,6 +519,18 @@ static void add_series(const struct text *t)
     free(index.next);
 }
 
+/* ---- what lives in the node ---- */
+
+static void add_store_stat(void *arg, const char *name, const char *help, bool counter, uint64_t value)
+{
+    const struct text *t = arg;
+    char full[128];
+
+    snprintf(full, sizeof full, "fae_%s", name);
+    begin(t, full, counter ? "counter" : "gauge", help);
+    add_line(t, full, NULL, NULL, value);
+}
+
 void fae_metrics_text(const struct fae_metrics_source *src, struct fae_buf *out)
 {
     const struct text t = { src, out, src->slots->n_workers };
@@ -531,6 +543,8 @@ void fae_metrics_text(const struct fae_metrics_source *src, struct fae_buf *out)
     add_codes(&t, &sum);
     add_reasons(&t);
     add_queues(&t);
+    if (src->stores)
+        fae_stores_stats(src->stores, add_store_stat, (void *)&t);
     if (src->series)
         add_series(&t);
 }

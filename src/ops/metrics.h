@@ -12,6 +12,7 @@
 #include "rpc/series.h"
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
+#include "store/store.h"
 
 /* Methods that have series of their own; those that came later are summed as "*". With 20 series a method, a scrape has
  * at most so many lines whatever servants do. */
@@ -27,6 +28,7 @@ struct fae_metrics_source {
     const struct fae_slowlog *slowlog; /* NULL: none */
     void *log_rings;                   /* fae_log_ring; NULL: none */
     const struct fae_mailboxes *mail;  /* NULL: none */
+    const struct fae_stores *stores;   /* NULL: none */
 };
 
 /* Appends the whole text. Labels are escaped, series capped. */

@@ -39,6 +39,7 @@ void fae_children_forget(void *arg)
     struct fae_node *node = arg;
 
     fae_rundir_close(&node->run, false);
+    fae_rundir_close(&node->data, false);
     fae_control_forget(&node->control);
     close_fd(&node->signal_fd);
     close_fd(&node->reload.checker.fd);
@@ -246,6 +247,7 @@ static void bury(struct fae_node *node, unsigned slot, int status)
         fae_gates_reap(node->shared.gates, slot);
         fae_hosts_reap(node->shared.hosts, slot);
     }
+    fae_stores_reap(&node->shared.stores, slot);
     close_fd(&child->life);
     child->pid = 0;
     child->respawn_ms = now_ms;

@@ -39,8 +39,8 @@ struct fae_control_client {
     int kind;              /* enum fae_reload_kind */
     uint8_t asks;          /* enum fae_ask_kind: for the workers to answer its question */
     struct fae_session_question question;
-    bool stays;            /* `stop`: its end of file is the node's end */
-    bool hung_up;          /* sends no more; gone once it has its answer */
+    bool stays;   /* `stop`: its end of file is the node's end */
+    bool hung_up; /* sends no more; gone once it has its answer */
 };
 
 struct fae_control {

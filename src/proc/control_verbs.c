@@ -95,7 +95,7 @@ static void do_stats(struct fae_node *node, struct fae_control_client *client, i
 
     (void)arg;
     (void)tail;
-    fae_stats_json(node->shared.stats, node->shared.slots, &json);
+    fae_stats_json(node->shared.stats, node->shared.slots, &node->shared.stores, &json);
     fae_control_lines(&client->out, (const char *)json.data, json.len);
     fae_buf_fini(&json);
     fae_control_ok(client, "");
@@ -164,8 +164,7 @@ static void do_status(struct fae_node *node, struct fae_control_client *client, 
     (void)tail;
     fae_buf_printf(&client->out, "node pid=%ld state=%s generation=%" PRIu32 " uptime_s=%" PRIu64 "%s%s\n",
                    (long)getpid(), phases[node->phase], node->committed.generation,
-                   (now_ms - node->shared.slots->started_ms) / 1000,
-                   fae_reload_busy(&node->reload) ? " reloading" : "",
+                   (now_ms - node->shared.slots->started_ms) / 1000, fae_reload_busy(&node->reload) ? " reloading" : "",
                    FAE_STAT_GET(node->shared.slots->doors) == FAE_DOORS_CLOSED ? " drained" : "");
     for (unsigned i = 0; i < node->n_listeners; i++)
         fae_buf_printf(&client->out, "listen %s\n", node->listeners[i].text);

@@ -24,10 +24,10 @@ enum fae_mail_type {
     FAE_MAIL_SWITCH,
     FAE_MAIL_SWITCHED,
     FAE_MAIL_ABORT,
-    FAE_MAIL_DRAIN,    /* finish what you have, then exit */
-    FAE_MAIL_STOP,     /* exit at once */
+    FAE_MAIL_DRAIN,      /* finish what you have, then exit */
+    FAE_MAIL_STOP,       /* exit at once */
     FAE_MAIL_REOPEN_LOG, /* to ops */
-    FAE_MAIL_SESSIONS, /* questions: proc/answer.h */
+    FAE_MAIL_SESSIONS,   /* questions: proc/answer.h */
     FAE_MAIL_SESSION_CLOSE,
     FAE_MAIL_GC,
     FAE_MAIL_ANSWER,

@@ -49,7 +49,7 @@ struct fae_node {
     struct fae_config config;
     struct fae_log_opts log;
     unsigned n_workers, n_children; /* children[n_workers] is ops */
-    struct fae_rundir run;
+    struct fae_rundir run, data;
     unsigned n_listeners;
     struct fae_listener listeners[FAE_LISTENERS_MAX];
     bool has_admin;

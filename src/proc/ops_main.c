@@ -127,6 +127,7 @@ static enum fae_err open_admin(struct ops *ops)
                                                .series = shared->series,
                                                .slowlog = shared->slowlog,
                                                .log_rings = shared->rings,
+                                               .stores = &shared->stores,
                                                .mail = &shared->mail };
 
     enum fae_err err = fae_admin_open(&ops->admin, &ops->loop, ops->opts->admin_fd, ops->opts->config, &source);
@@ -135,6 +136,17 @@ static enum fae_err open_admin(struct ops *ops)
         renew_certificate(ops->opts->admin_tls);
         fae_http_secure(ops->admin.http, ops->opts->admin_tls);
     }
+    return err;
+}
+
+/* Behind the filter of system calls, which threads made later have too. */
+static enum fae_err serve_stores(const struct fae_ops_opts *opts)
+{
+    char why[600];
+    enum fae_err err = fae_stores_serve(&opts->shared->stores, opts->config, why, sizeof why);
+
+    if (err)
+        FAE_ERROR("%s", why);
     return err;
 }
 
@@ -156,6 +168,8 @@ static enum fae_err start(struct ops *ops)
         err = open_admin(ops);
     if (!err)
         err = fence_off(o->config);
+    if (!err)
+        err = serve_stores(o);
     return err;
 }
 
@@ -173,6 +187,7 @@ int fae_ops_main(const struct fae_ops_opts *opts)
     fae_mail_send(&opts->shared->mail, fae_slot_supervisor(opts->shared->slots), FAE_MAIL_READY, 0, NULL, 0);
     on_tick(&ops);
     fae_loop_run(&ops.loop);
+    fae_stores_rest(&opts->shared->stores);
     fae_admin_close(&ops.admin);
     fae_watch_close(&ops.on_mail);
     fae_watch_close(&ops.on_life);

@@ -42,16 +42,20 @@ static enum fae_err settle(struct fae_rundir *dir, const char *path, uid_t uid, 
 
     snprintf(wanted, sizeof wanted, "%s", path);
     if (!make_folders(wanted, uid, gid) || !realpath(path, real)) {
-        snprintf(why, size, "run_dir %s: %s", path, strerror(errno));
+        snprintf(why, size, "%s %s: %s", dir->option, path, strerror(errno));
         return FAE_SYSTEM;
     }
-    /* The longest name in it, fae.ctl or fae.sock, must fit a socket's address. */
-    if (strlen(real) + sizeof "/fae.sock" > 108) {
+    /* The longest name in a run folder, fae.ctl or fae.sock, must fit a socket's address. */
+    if (strcmp(dir->option, "run_dir") == 0 && strlen(real) + sizeof "/fae.sock" > 108) {
         snprintf(why, size, "run_dir %s: its path is too long for sockets in it (at most %zu bytes)", real,
                  108 - sizeof "/fae.sock");
         return FAE_SYSTEM;
     }
-    snprintf(dir->path, sizeof dir->path, "%.108s", real);
+    if (strlen(real) >= sizeof dir->path) {
+        snprintf(why, size, "%s %s: its path is too long (at most %zu bytes)", dir->option, real, sizeof dir->path - 1);
+        return FAE_SYSTEM;
+    }
+    memcpy(dir->path, real, strlen(real) + 1);
     snprintf(dir->pid_path, sizeof dir->pid_path, "%s/fae.pid", dir->path);
     return FAE_OK;
 }
@@ -112,12 +116,12 @@ static enum fae_err take_pid_file(struct fae_rundir *dir, uid_t uid, gid_t gid, 
     return FAE_SYSTEM;
 }
 
-enum fae_err fae_rundir_open(struct fae_rundir *dir, const char *path, uid_t uid, gid_t gid, char *why_out,
-                             size_t why_size)
+enum fae_err fae_rundir_open(struct fae_rundir *dir, const char *option, const char *path, uid_t uid, gid_t gid,
+                             char *why_out, size_t why_size)
 {
     enum fae_err err;
 
-    *dir = (struct fae_rundir){ .pid_fd = -1 };
+    *dir = (struct fae_rundir){ .option = option, .pid_fd = -1 };
     err = settle(dir, path, uid, gid, why_out, why_size);
     return err ? err : take_pid_file(dir, uid, gid, why_out, why_size);
 }

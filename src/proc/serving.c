@@ -61,6 +61,7 @@ static void on_tick(void *arg)
 
     count_lag(s);
     fae_vm_tick(s->vm);
+    fae_vm_woken(s->vm);
     look_at_doors(s);
     fae_server_tick(s->server);
     if (s->draining && fae_now_ms() >= s->drain_until_ms) {
@@ -86,6 +87,7 @@ static enum fae_err make_vm(struct fae_serving *s)
                                 .series = s->opts.shared->series,
                                 .access = s->access,
                                 .gates = s->opts.shared->gates,
+                                .stores = &s->opts.shared->stores,
                                 .recycle = s->opts.recycle,
                                 .recycle_arg = s->opts.recycle_arg };
 
@@ -251,6 +253,11 @@ void fae_serving_abort(struct fae_serving *s)
         fae_vm_abort(s->vm);
     fae_runconf_free(&s->next);
     s->prepared = 0;
+}
+
+void fae_serving_woken(struct fae_serving *s)
+{
+    fae_vm_woken(s->vm);
 }
 
 void fae_serving_interrupt(void *arg)

@@ -61,6 +61,9 @@ enum fae_err fae_serving_prepare(struct fae_serving *s, int bundle_fd, uint32_t 
 void fae_serving_switch(struct fae_serving *s);
 void fae_serving_abort(struct fae_serving *s);
 
+/* It was roused, with or without mail. */
+void fae_serving_woken(struct fae_serving *s);
+
 /* Async-signal-safe: ends the Lua code that runs, where that can be done. */
 void fae_serving_interrupt(void *serving);
 

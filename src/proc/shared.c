@@ -51,10 +51,14 @@ static void series_init(void *mem, const void *sizes)
 }
 
 static const struct fae_shm_region regions[] = {
-    { "slots", fae_slots_size, fae_slots_init },       { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
-    { "log", fae_log_rings_size, fae_log_rings_init }, { "stats", fae_stats_size, fae_stats_init },
-    { "turns", fae_turns_size, fae_turns_init },       { "slowlog", slowlog_size, slowlog_init },
-    { "series", series_size, series_init },            { "gates", fae_gates_size, fae_gates_init },
+    { "slots", fae_slots_size, fae_slots_init },
+    { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
+    { "log", fae_log_rings_size, fae_log_rings_init },
+    { "stats", fae_stats_size, fae_stats_init },
+    { "turns", fae_turns_size, fae_turns_init },
+    { "slowlog", slowlog_size, slowlog_init },
+    { "series", series_size, series_init },
+    { "gates", fae_gates_size, fae_gates_init },
     { "hosts", fae_hosts_size, fae_hosts_init },
 };
 
@@ -79,7 +83,10 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
     err = fae_mailboxes_open(&s.mail, fae_shm_get(&s.shm, "mailboxes"), s.slots);
     if (err)
         goto fail;
+    s.stores.slots = s.slots;
+    s.stores.data_dir = "";
     *shared_out = s;
+    shared_out->stores.mail = &shared_out->mail;
     return FAE_OK;
 
 fail:

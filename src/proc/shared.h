@@ -10,6 +10,7 @@
 #include "base/mailbox.h"
 #include "base/shm.h"
 #include "base/slot.h"
+#include "store/store.h"
 
 struct fae_config;
 struct fae_gates;
@@ -30,6 +31,7 @@ struct fae_shared {
     struct fae_hosts *hosts;
     void *rings; /* fae_log_ring(rings, slot) */
     struct fae_mailboxes mail;
+    struct fae_stores stores;
 };
 
 /* The configuration is read while this runs. errno tells why not; nothing stays open then. */

@@ -22,7 +22,7 @@
 struct single {
     struct fae_node *node;
     struct fae_serving serving;
-    struct fae_watch on_signal;
+    struct fae_watch on_signal, on_mail;
     int signal_fd;
 };
 
@@ -89,6 +89,17 @@ static void on_signal(int fd, short what, void *arg)
     }
 }
 
+/* There is no supervisor to write to us, but the threads of the stores rouse. */
+static void on_mail(int fd, short what, void *arg)
+{
+    struct single *s = arg;
+
+    (void)fd;
+    (void)what;
+    fae_mail_quiet(&s->node->shared.mail);
+    fae_serving_woken(&s->serving);
+}
+
 static enum fae_err open_signals(struct single *s)
 {
     sigset_t set;
@@ -101,6 +112,8 @@ static enum fae_err open_signals(struct single *s)
     signal(SIGPIPE, SIG_IGN);
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signal_fd < 0)
+        return FAE_SYSTEM;
+    if (fae_watch_open(&s->on_mail, &s->serving.loop, fae_mail_fd(&s->node->shared.mail), FAE_READABLE, on_mail, s))
         return FAE_SYSTEM;
     return fae_watch_open(&s->on_signal, &s->serving.loop, s->signal_fd, FAE_READABLE, on_signal, s);
 }
@@ -115,6 +128,7 @@ static enum fae_err start(struct single *s)
                                      .n_listeners = node->n_listeners };
     struct fae_slot *slot = fae_node_slot(node, 0);
     struct fae_buf why = { 0 };
+    char text[600];
     enum fae_err err;
 
     node->shared.mail.me = 0;
@@ -125,6 +139,11 @@ static enum fae_err start(struct single *s)
         err = open_signals(s);
         if (err)
             fae_buf_printf(&why, "fae: cannot watch signals: %s\n", strerror(errno));
+    }
+    if (!err) {
+        err = fae_stores_serve(&node->shared.stores, &node->config, text, sizeof text);
+        if (err)
+            fae_buf_printf(&why, "fae: %s\n", text);
     }
     fwrite(fae_buf_text(&why), 1, why.len, stderr);
     fae_buf_fini(&why);
@@ -147,7 +166,9 @@ int fae_single_run(const struct fae_serve_opts *opts)
     fae_start_announce(&node);
     fae_serving_run(&s.serving);
     fae_watch_close(&s.on_signal);
+    fae_watch_close(&s.on_mail);
     close(s.signal_fd);
+    fae_stores_rest(&node.shared.stores);
     fae_serving_fini(&s.serving);
     fae_start_undo(&node);
     return EXIT_SUCCESS;

@@ -112,7 +112,7 @@ static int step_config(struct fae_node *node)
 
 /* ---- run folder ---- */
 
-static int step_run_dir(struct fae_node *node)
+static int open_dir(struct fae_node *node, struct fae_rundir *dir, const char *option, const char *path)
 {
     char why[600];
     enum fae_err err;
@@ -122,13 +122,28 @@ static int step_run_dir(struct fae_node *node)
     err = fae_privs_account(node->config.user, &uid, &gid, why, sizeof why);
     if (err)
         return complain(EXIT_CONFIG, why);
-    err = fae_rundir_open(&node->run, node->config.run_dir, uid, gid, why, sizeof why);
+    err = fae_rundir_open(dir, option, path, uid, gid, why, sizeof why);
     if (err)
         return complain(EXIT_FAILURE, why);
-    if (fae_privs_may_write(node->config.user, node->run.path))
+    if (fae_privs_may_write(node->config.user, dir->path))
         return 0;
-    snprintf(why, sizeof why, "run_dir %s: the account \"%s\" cannot write there", node->run.path, node->config.user);
+    snprintf(why, sizeof why, "%s %s: the account \"%s\" cannot write there", option, dir->path, node->config.user);
     return complain(EXIT_CONFIG, why);
+}
+
+static int step_run_dir(struct fae_node *node)
+{
+    return open_dir(node, &node->run, "run_dir", node->config.run_dir);
+}
+
+static int step_data_dir(struct fae_node *node)
+{
+    char path[sizeof node->run.path + sizeof "/data"];
+
+    snprintf(path, sizeof path, "%s", node->config.data_dir);
+    if (!*path)
+        snprintf(path, sizeof path, "%s/data", node->run.path);
+    return open_dir(node, &node->data, "data_dir", path);
 }
 
 /* ---- listeners ---- */
@@ -380,10 +395,22 @@ static int step_drop(struct fae_node *node)
     return 0;
 }
 
+/* What they write belongs to the account that the node runs as from here on. */
+static int step_stores(struct fae_node *node)
+{
+    char why[600];
+
+    node->shared.stores.data_dir = node->data.path;
+    if (!fae_stores_open(&node->shared.stores, &node->config, why, sizeof why))
+        return 0;
+    return complain(EXIT_FAILURE, why);
+}
+
 /* ---- the order ---- */
 
 static int (*const steps[])(struct fae_node *node) = {
-    step_config, step_run_dir, step_listen, step_log, step_tell, step_shared, step_servants, step_drop,
+    step_config, step_run_dir, step_data_dir, step_listen, step_log,
+    step_tell,   step_shared,  step_servants, step_drop,   step_stores,
 };
 
 int fae_start(struct fae_node *node, const struct fae_serve_opts *opts)
@@ -391,7 +418,7 @@ int fae_start(struct fae_node *node, const struct fae_serve_opts *opts)
     int code = 0;
 
     *node = (struct fae_node){ .opts = *opts, .log_fd = STDERR_FILENO, .signal_fd = -1 };
-    node->run.pid_fd = -1;
+    node->run.pid_fd = node->data.pid_fd = -1;
     node->committed = node->previous = FAE_STORED_NONE;
     for (unsigned i = 0; i <= FAE_WORKERS_MAX; i++)
         node->children[i].life = -1;
@@ -419,9 +446,12 @@ void fae_start_undo(struct fae_node *node)
     fae_stored_close(&node->committed);
     fae_stored_close(&node->previous);
     fae_log_follow(NULL);
-    if (node->shared.slots)
+    if (node->shared.slots) {
+        fae_stores_close(&node->shared.stores);
         fae_shared_close(&node->shared);
+    }
     node->shared.slots = NULL;
+    fae_rundir_close(&node->data, true);
     fae_rundir_close(&node->run, true);
     fae_config_fini(&node->config);
     if (node->log_fd > STDERR_FILENO)

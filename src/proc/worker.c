@@ -154,6 +154,7 @@ static void on_mail(int fd, short what, void *arg)
             if (acts[i].type == mail.type)
                 acts[i].act(w, &mail);
     }
+    fae_serving_woken(&w->serving);
 }
 
 static void on_life(int fd, short what, void *arg)

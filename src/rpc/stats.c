@@ -339,7 +339,17 @@ static void add_reasons(const struct fae_stats *stats, unsigned n_workers, struc
     free(reasons);
 }
 
-void fae_stats_json(const struct fae_stats *stats, const struct fae_slots *slots, struct fae_buf *out)
+static void add_store_stat(void *out, const char *name, const char *help, bool counter, uint64_t value)
+{
+    const struct fae_buf *buf = out;
+
+    (void)help;
+    (void)counter;
+    fae_buf_printf(out, "%s\"%s\":%" PRIu64, buf->data[buf->len - 1] == '{' ? "" : ",", name, value);
+}
+
+void fae_stats_json(const struct fae_stats *stats, const struct fae_slots *slots, const struct fae_stores *stores,
+                    struct fae_buf *out)
 {
     struct method *methods = fae_alloc(FAE_METHODS_MAX * sizeof *methods);
     unsigned n_workers = slots->n_workers, n;
@@ -359,6 +369,9 @@ void fae_stats_json(const struct fae_stats *stats, const struct fae_slots *slots
     }
     fae_buf_add(out, "],\"reasons\":[", 13);
     add_reasons(stats, n_workers, out);
-    fae_buf_add(out, "]}", 2);
+    fae_buf_add(out, "],\"store\":{", 11);
+    if (stores)
+        fae_stores_stats(stores, add_store_stat, out);
+    fae_buf_add(out, "}}", 2);
     free(methods);
 }

@@ -20,6 +20,7 @@
 #include "base/slot.h"
 #include "rpc/caller.h"
 #include "rpc/limit.h"
+#include "store/store.h"
 
 #define FAE_REASONS_MAX 1024u /* a power of two */
 #define FAE_REASON_TEXT 64    /* bytes of a reason; what is longer is cut */
@@ -93,7 +94,8 @@ static inline void fae_stats_error(struct fae_worker_stats *w, enum fae_err code
 }
 
 /* All of it as one JSON object, documented in servants/README.md. */
-void fae_stats_json(const struct fae_stats *stats, const struct fae_slots *slots, struct fae_buf *out);
+void fae_stats_json(const struct fae_stats *stats, const struct fae_slots *slots, const struct fae_stores *stores,
+                    struct fae_buf *out);
 
 /* ---- sums over workers, for whoever shows them ---- */
 

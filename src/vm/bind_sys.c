@@ -40,18 +40,19 @@ static int l_stats(lua_State *L)
     struct fae_vm *vm = fae_vm_of(L);
     struct fae_buf *out = fae_push_buf(L);
 
-    fae_stats_json(vm->o.stats, vm->o.slots, out);
+    fae_stats_json(vm->o.stats, vm->o.slots, vm->o.stores, out);
     lua_pushlstring(L, (const char *)out->data, out->len);
     fae_buf_fini(out);
     return 1;
 }
 
-/* node() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms, access} */
+/* node() -> {version, build, slot, pid, workers, uptime_ms, message_max, call_timeout_ms, node_id,
+ * access} */
 static int l_node(lua_State *L)
 {
     struct fae_vm *vm = fae_vm_of(L);
 
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 10);
     lua_pushliteral(L, FAE_VERSION);
     lua_setfield(L, -2, "version");
     lua_pushliteral(L, FAE_BUILD);
@@ -68,6 +69,8 @@ static int l_node(lua_State *L)
     lua_setfield(L, -2, "message_max");
     lua_pushnumber(L, (double)vm->o.config->call_timeout_ms);
     lua_setfield(L, -2, "call_timeout_ms");
+    lua_pushnumber(L, (double)vm->o.config->node_id);
+    lua_setfield(L, -2, "node_id");
     lua_pushboolean(L, fae_access_on(vm->o.access));
     lua_setfield(L, -2, "access");
     return 1;

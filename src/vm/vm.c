@@ -145,6 +145,19 @@ void fae_open_core(lua_State *L)
     fae_bind_metrics(L);
     fae_bind_plugin(L);
     fae_bind_remote(L);
+    fae_bind_cache(L);
+    fae_bind_kv(L);
+    fae_bind_id(L);
+    fae_bind_lock(L);
+}
+
+void fae_vm_woken(struct fae_vm *vm)
+{
+    if (!vm->o.stores)
+        return;
+    fae_kv_woken(vm);
+    fae_id_woken(vm);
+    fae_lock_woken(vm);
 }
 
 /* ---- guard ---- */

@@ -22,6 +22,7 @@ struct fae_access;
 struct fae_gates;
 struct fae_series;
 struct fae_slowlog;
+struct fae_stores;
 struct fae_vm;
 
 struct fae_vm_opts {
@@ -34,6 +35,7 @@ struct fae_vm_opts {
     struct fae_series *series;       /* of fae.metrics; NULL: they count nothing */
     const struct fae_access *access; /* NULL: everybody may call everything */
     struct fae_gates *gates;         /* NULL: no limits of methods and servants */
+    struct fae_stores *stores;       /* NULL: none, as in a checker */
     /* From a tick, once: this process should be replaced, `why` is a sentence. NULL: nobody can replace it. */
     void (*recycle)(void *arg, const char *why);
     void *recycle_arg;
@@ -54,6 +56,8 @@ void fae_vm_configured(struct fae_vm *vm);
 void fae_vm_abort(struct fae_vm *vm); /* the prepared one is dropped */
 /* Every FAE_TICK_MS: frees ended generations, keeps the slot's gauges. */
 void fae_vm_tick(struct fae_vm *vm);
+/* Somebody roused this process (base/mailbox.h): what tasks wait for in the stores may be there. Every tick does so too. */
+void fae_vm_woken(struct fae_vm *vm);
 /* A collection of Lua's garbage, or a step of so many KiB; true when that step ended a cycle. Finalizers that raise are
  * logged. */
 bool fae_vm_collect(struct fae_vm *vm, int step_kib);

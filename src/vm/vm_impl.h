@@ -119,8 +119,8 @@ void fae_gates_leave(struct fae_task *task); /* it was answered */
 void fae_observe_open(lua_State *L);
 void fae_observe_configured(struct fae_vm *vm);
 void fae_observe_generation(const struct fae_generation *gen); /* the thresholds of its methods, as configured */
-void fae_observe_parked(struct fae_task *task);               /* a call waits for the first time */
-void fae_observe_waited(struct fae_task *task, uint64_t now); /* a call that waited has its answer */
+void fae_observe_parked(struct fae_task *task);                /* a call waits for the first time */
+void fae_observe_waited(struct fae_task *task, uint64_t now);  /* a call that waited has its answer */
 /* A call that was slow, or is the next sample, has its answer. code: NULL when that is no error. */
 void fae_observe_ended(struct fae_task *task, uint64_t now, const char *code, size_t code_len);
 /* A call, or its session, came with this context. */
@@ -146,5 +146,14 @@ void fae_bind_method(lua_State *L);
 void fae_bind_metrics(lua_State *L);
 void fae_bind_plugin(lua_State *L);
 void fae_bind_remote(lua_State *L);
+void fae_bind_cache(lua_State *L);
+void fae_bind_kv(lua_State *L);
+void fae_bind_id(lua_State *L);
+void fae_bind_lock(lua_State *L);
+
+/* Looks whether what tasks wait for is there, each at its own; needs no guard. */
+void fae_kv_woken(struct fae_vm *vm);
+void fae_id_woken(struct fae_vm *vm);
+void fae_lock_woken(struct fae_vm *vm);
 
 #endif

@@ -131,6 +131,41 @@ final class NotFound extends Error
 {
 }
 
+/** a write may or may not have been done */
+final class Unknown extends Error
+{
+}
+
+/** the node's disk is full, nothing was written */
+final class NoSpace extends Error
+{
+}
+
+/** the key is not in the cache */
+final class CacheMiss extends Error
+{
+}
+
+/** somebody else holds the lock */
+final class Locked extends Error
+{
+}
+
+/** the lock is not, or no longer, yours */
+final class NotOwner extends Error
+{
+}
+
+/** the key's bucket is being moved to another node */
+final class Frozen extends Error
+{
+}
+
+/** the node's clock was set back: no ids until it has caught up */
+final class ClockBack extends Error
+{
+}
+
 /** an address is in use */
 final class AddrInUse extends Error
 {
