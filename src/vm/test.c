@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/alloc.h"
-#include "rpc/series.h"
+#include "base/mailbox.h"
+#include "store/store.h"
 #include "vm/embed.h"
 #include "vm/task.h"
 #include "vm/vm_impl.h"
@@ -17,6 +17,7 @@
 struct run {
     struct fae_vm *vm;
     const struct fae_test_opts *opts;
+    struct fae_timer tick;
     bool ended;
     int code;
 };
@@ -86,45 +87,63 @@ static bool after_turn(void *arg)
     return false;
 }
 
+/* The stores rouse us when something is done. */
+static void on_roused(int fd, short what, void *arg)
+{
+    struct run *run = arg;
+
+    (void)fd;
+    (void)what;
+    fae_mail_quiet(run->vm->o.stores->mail);
+    fae_vm_woken(run->vm);
+}
+
+static void tick(void *arg)
+{
+    struct run *run = arg;
+
+    fae_vm_woken(run->vm);
+    fae_timer_start(&run->tick, FAE_TICK_MS);
+}
+
+static void run_specs(struct run *run, struct fae_loop *loop)
+{
+    struct fae_watch roused = { 0 };
+
+    fae_vm_switch(run->vm);
+    loop->after_turn = after_turn;
+    loop->arg = run;
+    if (fae_watch_open(&roused, loop, fae_mail_fd(run->vm->o.stores->mail), FAE_READABLE, on_roused, run) != FAE_OK)
+        return;
+    fae_timer_init(&run->tick, loop, tick, run);
+    fae_timer_start(&run->tick, FAE_TICK_MS);
+    fae_vm_guard(run->vm, start, run);
+    if (!run->ended && run->vm->live->n_tasks)
+        fae_loop_run(loop);
+    fae_timer_stop(&run->tick);
+    fae_watch_close(&roused);
+    if (!run->ended)
+        fprintf(stderr, "fae test: the specs ended before their time\n");
+}
+
 int fae_vm_test(const struct fae_test_opts *opts)
 {
-    unsigned n_workers = 1;
-    struct fae_slots *slots = aligned_alloc(64, (fae_slots_size(&n_workers) + 63) & ~63ul);
-    struct fae_stats *stats = aligned_alloc(64, (fae_stats_size(&n_workers) + 63) & ~63ul);
-    const struct fae_series_arg series_arg = { n_workers, (uint32_t)opts->config->metrics_series_max };
-    struct fae_series *series = aligned_alloc(64, (fae_series_size(&series_arg) + 63) & ~63ul);
-    struct fae_loop loop;
     struct run run = { .opts = opts, .code = 1 };
+    struct fae_vm_opts vm = opts->vm;
     struct fae_buf why = { 0 };
+    struct fae_loop loop;
 
-    memset(slots, 0, fae_slots_size(&n_workers));
-    memset(stats, 0, fae_stats_size(&n_workers));
-    memset(series, 0, fae_series_size(&series_arg));
-    fae_series_init(series, &series_arg);
-    fae_slots_init(slots, &n_workers);
-    fae_stats_init(stats, &n_workers);
     if (fae_loop_init(&loop) != FAE_OK)
         return 1;
-    run.vm = fae_vm_new(&(struct fae_vm_opts){ .config = opts->config, .loop = &loop, .slots = slots, .stats = stats, .series = series });
-    if (!run.vm || fae_vm_prepare(run.vm, opts->bundle, 1, &why) != FAE_OK) {
+    vm.loop = &loop;
+    run.vm = fae_vm_new(&vm);
+    if (!run.vm || fae_vm_prepare(run.vm, opts->bundle, 1, &why) != FAE_OK)
         fprintf(stderr, "%s", why.len ? fae_buf_text(&why) : "no Lua state\n");
-        goto out;
-    }
-    fae_vm_switch(run.vm);
-    loop.after_turn = after_turn;
-    loop.arg = &run;
-    fae_vm_guard(run.vm, start, &run);
-    if (!run.ended && run.vm->live->n_tasks)
-        fae_loop_run(&loop);
-    if (!run.ended)
-        fprintf(stderr, "fae test: the specs ended before their time\n");
-out:
+    else
+        run_specs(&run, &loop);
     fflush(NULL);
     fae_vm_free(&run.vm);
     fae_loop_fini(&loop);
     fae_buf_fini(&why);
-    free(slots);
-    free(stats);
-    free(series);
     return run.code;
 }

@@ -5,11 +5,11 @@
 #ifndef FAE_VM_TEST_H
 #define FAE_VM_TEST_H
 
-#include "base/config.h"
+#include "vm/vm.h"
 #include "wire/bundle.h"
 
 struct fae_test_opts {
-    const struct fae_config *config;
+    struct fae_vm_opts vm;           /* all but the loop; with stores */
     const struct fae_bundle *bundle; /* servants the specs may call */
     int argc;                        /* busted's arguments: files, folders, options */
     char **argv;
