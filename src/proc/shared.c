@@ -5,6 +5,8 @@
 #include "proc/shared.h"
 
 #include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/config.h"
 #include "base/log.h"
@@ -14,6 +16,7 @@
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
 #include "rpc/turn.h"
+#include "store/marks.h"
 
 /* What regions are sized by; most look at the number of workers alone, which therefore comes first. */
 struct sizes {
@@ -60,6 +63,7 @@ static const struct fae_shm_region regions[] = {
     { "series", series_size, series_init },
     { "gates", fae_gates_size, fae_gates_init },
     { "hosts", fae_hosts_size, fae_hosts_init },
+    { "marks", fae_marks_size, fae_marks_init },
 };
 
 enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config)
@@ -85,6 +89,13 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
         goto fail;
     s.stores.slots = s.slots;
     s.stores.data_dir = "";
+    s.stores.marks = fae_shm_get(&s.shm, "marks");
+    s.stores.marks_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s.stores.marks_fd < 0) {
+        err = FAE_SYSTEM;
+        fae_mailboxes_close(&s.mail);
+        goto fail;
+    }
     *shared_out = s;
     shared_out->stores.mail = &shared_out->mail;
     return FAE_OK;
@@ -98,6 +109,7 @@ fail:
 
 void fae_shared_close(struct fae_shared *shared)
 {
+    close(shared->stores.marks_fd);
     fae_mailboxes_close(&shared->mail);
     fae_shm_unmap(&shared->shm);
 }

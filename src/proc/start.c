@@ -403,6 +403,7 @@ static int step_stores(struct fae_node *node)
     node->shared.stores.data_dir = node->data.path;
     if (!fae_stores_open(&node->shared.stores, &node->config, why, sizeof why))
         return 0;
+    node->shared.stores.data_dir = ""; /* what is on disk stays as it is */
     return complain(EXIT_FAILURE, why);
 }
 
@@ -447,7 +448,8 @@ void fae_start_undo(struct fae_node *node)
     fae_stored_close(&node->previous);
     fae_log_follow(NULL);
     if (node->shared.slots) {
-        fae_stores_close(&node->shared.stores);
+        if (*node->shared.stores.data_dir)
+            fae_stores_close(&node->shared.stores);
         fae_shared_close(&node->shared);
     }
     node->shared.slots = NULL;

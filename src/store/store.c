@@ -4,37 +4,39 @@
  */
 #include "store/store.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/config.h"
+#include "base/hist.h"
+#include "store/marks.h"
 
 enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config *config, char *why_out, size_t why_size)
 {
-    (void)stores;
     (void)config;
-    (void)why_out;
-    (void)why_size;
-    return FAE_OK;
+    return fae_marks_open(stores->marks, stores->data_dir, why_out, why_size);
 }
 
 void fae_stores_close(struct fae_stores *stores)
 {
-    (void)stores;
+    fae_marks_close(stores->marks, stores->data_dir);
 }
 
 enum fae_err fae_stores_serve(struct fae_stores *stores, const struct fae_config *config, char *why_out,
                               size_t why_size)
 {
-    (void)stores;
+    enum fae_err err = fae_marks_writer_start(&stores->marks_writer, stores);
+
     (void)config;
-    (void)why_out;
-    (void)why_size;
-    return FAE_OK;
+    if (err)
+        snprintf(why_out, why_size, "%s/marks: cannot be served: %s", stores->data_dir, strerror(errno));
+    return err;
 }
 
 void fae_stores_rest(struct fae_stores *stores)
 {
-    (void)stores;
+    fae_marks_writer_stop(&stores->marks_writer);
 }
 
 void fae_stores_reap(struct fae_stores *stores, unsigned slot)
@@ -45,7 +47,7 @@ void fae_stores_reap(struct fae_stores *stores, unsigned slot)
 
 void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, void *arg)
 {
-    (void)stores;
-    (void)tell;
-    (void)arg;
+    tell(arg, "marks_writes_total", "Times that ids and fencing numbers were reserved on disk.", true,
+         FAE_STAT_GET(stores->marks->n_writes));
+    tell(arg, "marks_write_ns_total", "Nanoseconds that took.", true, FAE_STAT_GET(stores->marks->write_ns));
 }

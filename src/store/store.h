@@ -15,12 +15,17 @@
 
 struct fae_config;
 struct fae_mailboxes;
+struct fae_marks;
+struct fae_marks_writer;
 struct fae_slots;
 
 struct fae_stores {
     struct fae_slots *slots;
     struct fae_mailboxes *mail; /* fae_mail_rouse wakes a worker, which then looks at everything it waits for */
     const char *data_dir;       /* absolute; "" before it is open */
+    struct fae_marks *marks;
+    int marks_fd;                          /* eventfd that wakes its writer */
+    struct fae_marks_writer *marks_writer; /* in the process that serves */
 };
 
 /* Before the first fork, once shared memory and the data folder are there: takes up what the last node left on disk. May
