@@ -521,11 +521,20 @@ static void add_series(const struct text *t)
 
 /* ---- what lives in the node ---- */
 
+/* What is counted in ns is told in seconds. */
 static void add_store_stat(void *arg, const char *name, const char *help, bool counter, uint64_t value)
 {
+    static const char ns[] = "_ns_total";
     const struct text *t = arg;
+    size_t len = strlen(name);
     char full[128];
 
+    if (len > sizeof ns - 1 && strcmp(name + len - (sizeof ns - 1), ns) == 0) {
+        snprintf(full, sizeof full, "fae_%.*s_seconds_total", (int)(len - (sizeof ns - 1)), name);
+        begin(t, full, "counter", help);
+        add_seconds(t, full, NULL, NULL, value);
+        return;
+    }
     snprintf(full, sizeof full, "fae_%s", name);
     begin(t, full, counter ? "counter" : "gauge", help);
     add_line(t, full, NULL, NULL, value);

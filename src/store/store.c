@@ -49,5 +49,5 @@ void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, v
 {
     tell(arg, "marks_writes_total", "Times that ids and fencing numbers were reserved on disk.", true,
          FAE_STAT_GET(stores->marks->n_writes));
-    tell(arg, "marks_write_ns_total", "Nanoseconds that took.", true, FAE_STAT_GET(stores->marks->write_ns));
+    tell(arg, "marks_write_ns_total", "Time that took.", true, FAE_STAT_GET(stores->marks->write_ns));
 }

@@ -44,7 +44,8 @@ void fae_stores_rest(struct fae_stores *stores);
 /* A process of the slot died: what it held is released. In the supervisor, which must not wait. */
 void fae_stores_reap(struct fae_stores *stores, unsigned slot);
 
-/* Every number there is to tell: name as "cache_hits_total", help as a sentence, counter or gauge. */
+/* Every number there is to tell: name as "cache_hits_total", help as a sentence, counter or gauge. Counters of time are in
+ * ns and named so: "marks_write_ns_total". */
 typedef void (*fae_store_stat_fn)(void *arg, const char *name, const char *help, bool counter, uint64_t value);
 void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, void *arg);
 
