@@ -5,6 +5,7 @@
 #include "net/loop.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -98,9 +99,21 @@ void fae_timer_init(struct fae_timer *t, struct fae_loop *loop, fae_timer_fn fn,
     evtimer_assign(&t->ev, loop->base, on_timer, t);
 }
 
+/* libevent reads the kernel's coarse clock, which stands still for up to 4 ms at a time: how far it is behind. */
+static uint64_t coarse_lag_us(void)
+{
+    struct timespec ts = { 0 };
+    uint64_t coarse_ns;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    coarse_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    return (fae_now_ns() - coarse_ns + 999) / 1000;
+}
+
 void fae_timer_start(struct fae_timer *t, uint64_t after_ms)
 {
-    struct timeval tv = { .tv_sec = (time_t)(after_ms / 1000), .tv_usec = (suseconds_t)(after_ms % 1000) * 1000 };
+    uint64_t after_us = after_ms ? after_ms * 1000 + coarse_lag_us() : 0;
+    struct timeval tv = { .tv_sec = (time_t)(after_us / 1000000), .tv_usec = (suseconds_t)(after_us % 1000000) };
 
     /* From now, not from the start of this turn: whoever computed for 100 ms and then sleeps 20 wants to sleep. */
     event_base_update_cache_time(event_get_base(&t->ev));

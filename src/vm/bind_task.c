@@ -2,6 +2,8 @@
  *
  * fae.core: sleep, spawn, start and join. The Lua half is lua/fae/task.lua.
  */
+#include <math.h>
+
 #include "base/assert.h"
 #include "vm/task.h"
 #include "vm/vm_impl.h"
@@ -39,7 +41,7 @@ static int l_sleep(lua_State *L)
     if (!task)
         return n;
     fae_timer_init(&task->sleep, task->vm->o.loop, on_slept, task);
-    fae_timer_start(&task->sleep, (uint64_t)ms);
+    fae_timer_start(&task->sleep, (uint64_t)ceil(ms)); /* never shorter than asked */
     return fae_task_wait(task, cancel_sleep, task);
 }
 
