@@ -269,9 +269,10 @@ final class Client
             $least = substr($name, -10) === 'timeout_ms' ? 1 : 0;
             $fits = $name === 'idempotent'
                 ? is_bool($value) || (is_array($value) && $value === array_filter($value, 'is_string'))
-                : gettype($value) === gettype(self::OPTIONS[$name]) && (is_bool($value) || $value >= $least);
+                : gettype($value) === gettype(self::OPTIONS[$name]) && (!is_int($value) || $value >= $least);
             if (!$fits) {
-                throw new \InvalidArgumentException("option \"$name\" cannot be " . var_export($value, true));
+                throw new \InvalidArgumentException("option \"$name\" cannot be "
+                    . ($name === 'token' ? 'of type ' . gettype($value) : var_export($value, true)));
             }
         }
         return $options;

@@ -145,11 +145,11 @@ final class FailureTest extends TestCase
             [['read', 1], ['answer', 0, 'first']]
         );
         $second = $this->node([['read', 1], ['answer', 0, 'second'], ['read', 1], ['answer', 1, 'second']]);
-        $options = ['idempotent' => true, 'dead_ms' => 200] + self::NO_WAIT;
+        $options = ['idempotent' => true, 'dead_ms' => 600] + self::NO_WAIT;
         $fae = new Client([$first->address, $second->address], $options);
         self::assertSame('second', $fae->a->b());
         self::assertSame('second', $fae->a->b());
-        usleep(250000);
+        usleep(650000);
         self::assertSame('first', $fae->a->b());
     }
 
@@ -220,7 +220,7 @@ final class FailureTest extends TestCase
         $took_ms = (hrtime(true) - $begin) / 1e6;
         self::assertInstanceOf(Error\Timeout::class, $error);
         self::assertGreaterThanOrEqual(100, $took_ms);
-        self::assertLessThan(1000, $took_ms);
+        self::assertLessThan(3000, $took_ms);
         self::assertSame('second', $fae->a->second());
         [$first, $end, $second] = $node->heard();
         self::assertSame(['a.first', 'hung up', 'a.second'], [$first[2], $end, $second[2]]);
@@ -252,7 +252,7 @@ final class FailureTest extends TestCase
         self::assertInstanceOf(Error\Unavailable::class, self::errorOf(fn () => $fae->a->b()));
         $took_ms = (hrtime(true) - $begin) / 1e6;
         self::assertGreaterThan(90, $took_ms);
-        self::assertLessThan(600, $took_ms);
+        self::assertLessThan(2000, $took_ms);
     }
 
     /** @dataProvider wrongSettings */
@@ -279,7 +279,18 @@ final class FailureTest extends TestCase
             [$ok, ['persistent' => 1], 'persistent'],
             [$ok, ['idempotent' => 'a.b'], 'idempotent'],
             [$ok, ['idempotent' => ['a.b', 1]], 'idempotent'],
+            [$ok, ['token' => ['no secret']], '"token" cannot be of type array'],
         ];
+    }
+
+    /** Text is no number: the least of others is not asked of it. */
+    public function testAnyTextIsAToken(): void
+    {
+        foreach (['', 'abc', '-x', '+/=', '0'] as $token) {
+            $node = $this->node([['read', 1], ['answer', 0, 'yes']]);
+            self::assertSame('yes', (new Client($node->address, ['token' => $token]))->a->b());
+            self::assertSame($token === '' ? null : $token, $node->heard()[0][4]['token'] ?? null);
+        }
     }
 
     /** @dataProvider wrongBatches */
