@@ -101,6 +101,12 @@ static bool is_full(struct fae_vm *vm, uint64_t now_ms)
     return vm->full_since_ms != 0;
 }
 
+void fae_memory_collected(struct fae_vm *vm)
+{
+    if (vm->full_since_ms && vm->memory.bytes <= vm->memory.bytes_soft)
+        set_full(vm, false, 0);
+}
+
 bool fae_memory_refuse(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req)
 {
     if (!is_full(vm, fae_now_ms()))

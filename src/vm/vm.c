@@ -262,6 +262,7 @@ void fae_vm_collect_due(struct fae_vm *vm)
         return;
     fae_vm_collect(vm, 0);
     vm->memory.refused = false;
+    fae_memory_collected(vm);
 }
 
 /* ---- life ---- */

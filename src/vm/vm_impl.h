@@ -97,6 +97,8 @@ void fae_memory_configured(struct fae_vm *vm);
 void fae_memory_watch(struct fae_vm *vm); /* once there is a state */
 /* Call it with more than bytes_soft in use. True: the call was answered NO_MEMORY. */
 bool fae_memory_refuse(struct fae_vm *vm, struct fae_session *session, const struct fae_request *req);
+/* After a full collection: what was refused until now may be taken again, before the next tick. */
+void fae_memory_collected(struct fae_vm *vm);
 void fae_memory_tick(struct fae_vm *vm);
 
 /* generation.c */
