@@ -425,7 +425,7 @@ def summarise(row, rounds):
 def measure_rows(bench, rows):
     """Rounds outside, rows inside: what drifts drifts through all of them."""
     rounds, unmeasured = {row.name: [] for row in rows}, {}
-    for number in range(max(bench.args.rounds, 1)):
+    for number in range(bench.args.rounds):
         for row in rows:
             if row.name in unmeasured or number >= (row.rounds or bench.args.rounds):
                 continue
@@ -468,12 +468,27 @@ def fixed(us):
     return f"{us:9.3f}" if us is not None else " " * 9
 
 
+def saved(path):
+    try:
+        with open(path) as f:
+            run = json.load(f)
+        if isinstance(run["results"], dict):
+            return run
+    except OSError as error:
+        sys.exit(f"{path}: {error.strerror}")
+    except (ValueError, KeyError, TypeError):
+        pass
+    sys.exit(f"{path}: not a saved run of this program")
+
+
 def compare(paths):
-    a, b = (json.load(open(path)) for path in paths)
+    a, b = map(saved, paths)
     print(f"{'scenario':44}{'before':>13}{'after':>13}{'change':>9}  {'us/call':>18}")
     for name, after in b["results"].items():
-        before = a["results"].get(name)
-        if before is None or "value" not in before or "value" not in after:
+        before = a["results"].get(name, {})
+        if "value" not in before or "value" not in after:
+            n = ("value" in before) + ("value" in after)
+            print(f"{after['text']:44}  measured in {'one' if n else 'none'} of the two")
             continue
         unit, us = after["unit"], ""
         if after.get("us") and before.get("us"):
@@ -482,9 +497,15 @@ def compare(paths):
               f"{100 * (after['value'] / before['value'] - 1):+8.1f}%  {us:>18}")
 
 
+def positive(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def arguments():
     parser = argparse.ArgumentParser(description="server CPU per call against a bare limit server")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--seconds", type=float, default=3, help="of one server's turn")
     parser.add_argument("--reload-seconds", type=float, default=60, help="of the load that reloads fall into")
     parser.add_argument("--reloads", type=int, default=1000, help="good ones, and as many bad ones")

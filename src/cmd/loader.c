@@ -210,7 +210,7 @@ void fae_loader_run(struct fae_loader *l, uint64_t began)
     for (unsigned i = 0; i < l->n_conns; i++)
         fae_load_conn_next(l, &l->conns[i]);
     run(l);
-    l->result->elapsed_ns = l->last_answer_ns;
+    l->result->elapsed_ns = l->last_answer_ns ? l->last_answer_ns : fae_loader_now_ns(l);
 }
 
 /* ---- life ---- */
