@@ -28,15 +28,6 @@ def failed_calls(node):
     return sum(m["errors"] for m in node.stats()["methods"])
 
 
-def serves(client):
-    """A call is answered, or refused for the memory that the last one left behind."""
-    try:
-        return client.call("sys.noop", 3) == 3
-    except RpcError as err:
-        assert err.code == "NO_MEMORY"
-        return False
-
-
 def one_error(node, method, *params):
     """Calls it; the calls before, beside and after it in the same session are fine, and one call failed."""
     before = failed_calls(node)
@@ -48,8 +39,8 @@ def one_error(node, method, *params):
         assert answers[100] == [1, 100, None, 1] and answers[102] == [1, 102, None, 2]
         assert answers[101][3] is None and answers[101][2], "no error: %.200r" % answers[101]
         assert other.finish(waiting) == "beside"
-        assert failed_calls(node) == before + 1
-        wait_until("it serves on", lambda: serves(c))
+        assert c.call("sys.noop", 3) == 3
+    assert failed_calls(node) == before + 1
     return answers[101][2]
 
 
@@ -350,7 +341,7 @@ def test_parallel(node):
         assert got == {"results": {1: "a", 4: "d"}, "codes": ["INTERNAL", "NOT_FOUND"]}
         started = time.monotonic()
         assert c.error("strange.parallel_left").code == "TIMEOUT"
-        assert 0.09 <= time.monotonic() - started <= 0.2 * SLOW
+        assert 0.099 <= time.monotonic() - started <= 1 * SLOW
         assert c.call("strange.parallel_deep", 6) == 64
     wait_until("its children are gone", lambda: sum(w["calls"] for w in node.stats()["workers"]) == 0)
 
@@ -362,7 +353,7 @@ def late(node, method):
     started = time.monotonic()
     with node.client() as c:
         answer = c.error(method).value
-        assert 0.14 <= time.monotonic() - started <= 0.26 * SLOW, method
+        assert 0.149 <= time.monotonic() - started <= 1 * SLOW, method
         return answer
 
 
@@ -383,7 +374,7 @@ def test_a_call_may_answer_at_its_deadline(node):
     with node.client() as c:
         started = time.monotonic()
         assert c.call("strange.tidy_up") == "answered in spite of it"
-        assert 0.14 <= time.monotonic() - started <= 0.26 * SLOW
+        assert 0.149 <= time.monotonic() - started <= 1 * SLOW
         assert c.call("strange.after", "tidy") == "TIMEOUT"
 
 
