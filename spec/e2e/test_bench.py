@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -100,10 +101,10 @@ def test_unix(node):
 
 
 def test_rate_is_kept(node):
-    figures = counted(node, "-d", "0.6", "--rate", "2500", "--threads", "2", "sys.noop")
-    assert figures["sent"] + figures["unsent"] == 1500
+    figures = counted(node, "-d", "1.6", "--rate", "2500", "--threads", "2", "sys.noop")
+    assert figures["sent"] + figures["unsent"] == 4000
     if figures["unsent"] == 0 and SLOW == 1:
-        assert 2250 < figures["calls_per_s"] < 2750
+        assert 2000 < figures["calls_per_s"] < 2750
 
 
 def test_mix(node, tmp_path):
@@ -183,7 +184,7 @@ def test_table_and_progress(node):
     assert "600 sent, 600 answered well, 0 failed" in done.stdout or "never sent" in done.stdout
     assert "us from when due" in done.stdout and "p99.99" in done.stdout
     lines = done.stderr.splitlines()
-    assert len(lines) == 1 and " 1.0 s " in lines[0] and "0 failed" in lines[0]
+    assert len(lines) == 1 and re.match(r" +1\.[012] s  ", lines[0]) and "0 failed" in lines[0]
 
 
 def test_progress_on_a_terminal(node):
@@ -197,7 +198,7 @@ def test_progress_on_a_terminal(node):
         os.close(master)
         os.close(slave)
     assert done.returncode == 0
-    assert b" 1.0 s " in shown and b"\n" not in shown and shown.endswith(b"\r\033[K")
+    assert re.search(rb" 1\.[012] s  ", shown) and b"\n" not in shown and shown.endswith(b"\r\033[K")
 
 
 def test_save_and_compare(node, tmp_path):

@@ -3,7 +3,6 @@
 own command line, which is one client more."""
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -85,7 +84,6 @@ qall!
 """
 
 
-@pytest.mark.skipif(not shutil.which("nvim"), reason="no nvim here")
 def test_neovim(node, kind, tmp_path):
     script, out = tmp_path / "spec.vim", tmp_path / "out"
     script.write_text(VIM)
@@ -165,7 +163,6 @@ print("good")
 
 
 def test_pynvim(node, kind):
-    pytest.importorskip("pynvim")
     addr = node.tcp[len("tcp://"):] if kind == "tcp" else node.unix[len("unix:"):]
     assert run([sys.executable, "-c", PYNVIM, kind, addr]) == "good\n"
 
@@ -173,7 +170,6 @@ def test_pynvim(node, kind):
 # ---- PHP ----
 
 
-@pytest.mark.skipif(not shutil.which("php"), reason="no php here")
 def test_php(node, kind):
     addr = node.tcp if kind == "tcp" else "unix://" + node.unix[len("unix:"):]
     out = run(["php", "-d", "display_errors=stderr", os.path.join(HERE, "interop.php"), addr])

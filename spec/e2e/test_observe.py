@@ -87,7 +87,7 @@ def call(node, *args, **kw):
 
 
 def about(value, want, within):
-    assert want - 2 <= value <= want + within * SLOW, "%s is not about %s" % (value, want)
+    assert want - 1 <= value <= want + within * SLOW, "%s is not about %s" % (value, want)
 
 
 # ---- the slow log ----
@@ -109,17 +109,17 @@ def clear(slow):
 
 def test_a_slow_call_is_split(clear):
     with clear.client() as c:
-        c.call("shop.work", 30, 100, ctx={"rid": "r-17", "reason": "page 9", "uid": 42})
+        c.call("shop.work", 30, 300, ctx={"rid": "r-17", "reason": "page 9", "uid": 42})
         peer = "tcp://%s:%d" % c.sock.getsockname()
     entry, = slowlog(clear)
-    about(entry["run_ms"], 60, 60)
-    about(entry["wait_ms"], 100, 60)
-    about(entry["queue_ms"], 2, 30)
+    about(entry["run_ms"], 60, 200)
+    about(entry["wait_ms"], 300, 200)
+    about(entry["queue_ms"], 0, 200)
     assert abs(entry["total_ms"] - entry["run_ms"] - entry["wait_ms"] - entry["queue_ms"]) < 0.01
     assert abs(entry["at_ms"] / 1000 - time.time()) < 5 * SLOW
     assert entry["method"] == "shop.work"
     assert entry["peer"] == peer
-    assert entry["args"] == "[30,100]"
+    assert entry["args"] == "[30,300]"
     assert (entry["rid"], entry["reason"], entry["uid"]) == ("r-17", "page 9", "42")
     assert (entry["worker"], entry["generation"], entry["sampled"]) == (0, 1, False)
     assert "code" not in entry
@@ -130,15 +130,15 @@ def test_a_call_behind_another_was_queued(clear):
         raw_many(c, [request(1, "shop.work", 40, 0), request(2, "shop.quick")])
     quick, work = slowlog(clear)
     assert (quick["method"], work["method"]) == ("shop.quick", "shop.work")
-    about(work["run_ms"], 80, 60)
-    about(quick["queue_ms"], 80, 60)
-    assert quick["run_ms"] < 20 * SLOW
+    about(work["run_ms"], 80, 200)
+    about(quick["queue_ms"], 80, 200)
+    assert quick["run_ms"] < 60 * SLOW
     assert quick["wait_ms"] < 1
 
 
 def test_thresholds_are_those_of_the_method(clear):
     with clear.client() as c:
-        c.call("shop.slow_by_rule", 200)
+        c.call("shop.slow_by_rule", 80)
         assert slowlog(clear) == []
         c.call("shop.slow_by_rule", 420)
         c.call("shop.work", 0, 45)
@@ -158,7 +158,7 @@ def test_errors_of_slow_calls_have_their_code(clear):
     assert gone[0]["code"] == "CANCELLED"
     assert gone[0]["total_ms"] < 2000
     assert slowlog(clear)[-1]["code"] == "TIMEOUT"
-    about(slowlog(clear)[-1]["wait_ms"], 300, 100)
+    about(slowlog(clear)[-1]["wait_ms"], 300, 1000)
 
 
 @pytest.mark.parametrize("sleep_ms", (0, 60))
@@ -576,4 +576,4 @@ def test_a_scrape_of_many_series_costs_calls_little():
         for t in threads:
             t.join()
         assert len(sizes) >= seconds and min(sizes) > 200000
-        assert scraped < without + 0.005, "p99 %.3f ms, with scrapes %.3f ms" % (without * 1e3, scraped * 1e3)
+        assert scraped < without + (0.005 if LONG else 0.02), "p99 %.3f ms, with scrapes %.3f ms" % (without * 1e3, scraped * 1e3)

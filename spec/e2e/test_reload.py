@@ -264,8 +264,8 @@ def test_an_endless_file_changes_nothing(node, body):
     stop.set()
     caller.join(10)
     assert done.returncode == 1 and "did not end within 2000 ms" in done.stderr, done.stderr
-    assert took <= 3 * SLOW
-    assert worst[0] < 0.5 * SLOW
+    assert took <= (3 if LONG else 4) * SLOW
+    assert worst[0] < 1.5 * SLOW
     assert answers(node) == {"'one'"} and generations(node) == {1}
     assert not [w for w in node.workers().values() if w["deaths"]]
     node.remove("bad.lua")
@@ -391,16 +391,16 @@ def test_wait_returns_when_the_old_generation_is_gone(node):
     assert node.reload().returncode == 0
     with node.client() as c:
         started = time.monotonic()
-        msgid = c.start("shop.nap", 1000)
+        msgid = c.start("shop.nap", 2000)
         assert node.reload().stdout == "generation 3\n"
-        assert time.monotonic() - started < 0.9 * SLOW
+        assert time.monotonic() - started < 1.9 * SLOW
         done = node.reload("--wait")
         assert done.returncode == 0 and done.stdout == "generation 4\n"
-        assert 0.95 <= time.monotonic() - started <= 1.6 * SLOW
+        assert 2 <= time.monotonic() - started <= 4 * SLOW
         assert c.finish(msgid)[0] == 2
     started = time.monotonic()
     assert node.reload("--wait").returncode == 0
-    assert time.monotonic() - started < 0.5 * SLOW
+    assert time.monotonic() - started < 1.5 * SLOW
 
 
 TICKING = """

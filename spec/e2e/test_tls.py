@@ -356,7 +356,7 @@ def test_half_handshakes_are_cut(certs):
         p99 = [waits[len(waits) * 99 // 100] for waits in (busy, quiet)]
         print("p99 of plain calls: %.2f ms beside %d half handshakes, %.2f ms alone" % (p99[0], n, p99[1]))
         if not SANITIZED:
-            assert p99[0] <= max(1.3 * p99[1], p99[1] + 20), p99
+            assert p99[0] <= max(1.3 * p99[1], p99[1] + 60), p99
         # After its handshake a client may take its time.
         with TlsClient(node.tls, certs.context()) as c:
             if not LONG:

@@ -126,7 +126,7 @@ static void hanging_is_ended_in_time(void **state)
     expect(hangs, NULL, FAE_BAD_SERVANT, "job: the check did not end within 2000 ms and was stopped\n");
     took_ms = fae_now_ms() - start_ms;
     assert_true(took_ms >= FAE_CHECKER_MS);
-    assert_true(took_ms < FAE_CHECKER_MS + 1000);
+    assert_true(took_ms < FAE_CHECKER_MS + 3000);
 }
 
 static void one_that_is_not_wanted_is_ended(void **state)

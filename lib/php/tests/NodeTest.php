@@ -183,13 +183,13 @@ final class NodeTest extends TestCase
 
     public function testTheTimeoutIsTheCallsDeadlineToo(): void
     {
-        $fae = self::client()->with(['timeout_ms' => 300]);
+        $fae = self::client()->with(['timeout_ms' => 1000]);
         $left = $fae->probe->call()['left_ms'];
-        self::assertLessThanOrEqual(300, $left);
-        self::assertGreaterThan(200, $left);
+        self::assertLessThanOrEqual(1000, $left);
+        self::assertGreaterThan(500, $left);
         $begin = hrtime(true);
         self::assertInstanceOf(Error\Timeout::class, self::errorOf(fn () => $fae->probe->wait(5000)));
-        self::assertLessThan(800e6, hrtime(true) - $begin);
+        self::assertLessThan(3e9, hrtime(true) - $begin);
     }
 
     public function testNotificationsBringTheContext(): void
