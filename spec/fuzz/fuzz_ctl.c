@@ -12,8 +12,6 @@
 
 #include "base/clock.h"
 #include "proc/node.h"
-#include "rpc/slowlog.h"
-#include "rpc/stats.h"
 
 #define ROUNDS_MAX 4000
 
@@ -27,22 +25,13 @@ static struct {
 
 static void open_node(void)
 {
-    static const unsigned one = 1;
     static const struct fae_log_opts quiet = { .level = FAE_LOG_ERROR };
 
     fae_clock_init();
     fae_log_init(&quiet, "fuzz");
     node = fae_zalloc(sizeof *node);
     fae_config_init(&node->config);
-    node->shared.slots = aligned_alloc(64, (fae_slots_size(&one) + 63) & ~(size_t)63);
-    memset(node->shared.slots, 0, fae_slots_size(&one));
-    fae_slots_init(node->shared.slots, &one);
-    node->shared.stats = aligned_alloc(64, (fae_stats_size(&one) + 63) & ~(size_t)63);
-    memset(node->shared.stats, 0, fae_stats_size(&one));
-    fae_stats_init(node->shared.stats, &one);
-    node->shared.slowlog = aligned_alloc(64, (fae_slowlog_size(&node->config) + 63) & ~(size_t)63);
-    memset(node->shared.slowlog, 0, fae_slowlog_size(&node->config));
-    fae_slowlog_init(node->shared.slowlog, &node->config);
+    FAE_ASSERT(fae_shared_open(&node->shared, 1, &node->config) == FAE_OK); /* as the supervisor has it */
     node->n_listeners = 1;
     strcpy(node->listeners[0].text, "unix:fae.sock");
     node->control.fd = -1;
