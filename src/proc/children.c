@@ -50,6 +50,8 @@ void fae_children_forget(void *arg)
 static void forget_bundles(struct fae_node *node)
 {
     fae_stored_close(&node->previous);
+    if (node->reload.next.fd == node->committed.fd) /* committed, and not yet switched to everywhere */
+        node->reload.next = FAE_STORED_NONE;
     fae_stored_close(&node->reload.next);
 }
 
