@@ -117,6 +117,15 @@ def test_many_sessions_do_not_overflow_the_mailbox(node):
         c.close()
 
 
+def test_help_tells_of_every_verb(node):
+    """reload is a command of its own."""
+    listed = node.ctl("no-such-verb").stderr.split("there are: ")[1]
+    verbs = {verb.split()[0] for verb in listed.split(", ")} - {"reload"}
+    told = node.run("ctl", "--help").stdout
+    assert "slowlog" in verbs
+    assert not [verb for verb in verbs if "\n  %s " % verb not in told and "\n  %s\n" % verb not in told]
+
+
 def test_usage(node):
     for words in ["sessions", "0"], ["sessions", "x"], ["sessions", "1 2"], ["session-close"], ["session-close", "1"], \
             ["session-close", "7:1"], ["session-close", "0:x"], ["session-close", "peer="], ["drain", "2"], \

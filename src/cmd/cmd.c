@@ -87,6 +87,7 @@ static const struct fae_cmd cmds[] = {
       "  ping               is it there?\n"
       "  status             its processes and generations\n"
       "  stats              calls and latencies of every method, as JSON\n"
+      "  slowlog [N]        the newest slow and sampled calls (20), a line of JSON each; slowlog clear forgets them\n"
       "  config             the configuration it runs with, without secrets\n"
       "  log-level LEVEL    debug, info, warn or error until the next reload; reset: what the configuration says\n"
       "  reopen-log         open log_file again after it was moved away, as SIGUSR1 does\n"
