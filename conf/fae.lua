@@ -130,7 +130,7 @@ overload_delay_ms(20)
 -- bytes of one request or one answer (1KiB to 64MiB)
 message_max "4MiB"
 
--- bytes of memory that answers take which clients have not read, on the node; beyond it those who owe most are cut (1MiB to 64GiB)
+-- bytes of memory that answers take which clients have not read, on the node, at most a fifth of the memory there is; beyond it those who owe most are cut (1MiB to 64GiB)
 out_max "256MiB"
 
 -- milliseconds a call may take where its method names no timeout (1 to 600000)
@@ -169,7 +169,7 @@ watchdog_warn_ms(2000)
 -- milliseconds of silence after which a worker is killed and replaced (200 to 600000)
 watchdog_kill_ms(5000)
 
--- bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced (16MiB to 64GiB)
+-- bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced; all workers together at most half of the memory there is (16MiB to 64GiB)
 lua_memory_max "512MiB"
 
 -- where calls are served (at most 16)

@@ -100,8 +100,8 @@ const struct fae_opt fae_config_opts[] = {
     OPT("message_max", BYTES, message_max, "4MiB", FAE_KIB, FAE_MESSAGE_CEILING, NULL,
         "bytes of one request or one answer"),
     OPT("out_max", BYTES, out_max, "256MiB", FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
-        "bytes of memory that answers take which clients have not read, on the node; beyond it those who owe most are "
-        "cut"),
+        "bytes of memory that answers take which clients have not read, on the node, at most a fifth of the memory there is; "
+        "beyond it those who owe most are cut"),
     OPT("call_timeout_ms", MS, call_timeout_ms, "5000", 1, MINUTES(10), NULL,
         "milliseconds a call may take where its method names no timeout"),
     OPT("first_byte_timeout_ms", MS, first_byte_timeout_ms, "10000", 0, MINUTES(60), NULL,
@@ -127,7 +127,8 @@ const struct fae_opt fae_config_opts[] = {
     AT_START("watchdog_kill_ms", MS, watchdog_kill_ms, "5000", 200, MINUTES(10), NULL,
              "milliseconds of silence after which a worker is killed and replaced"),
     OPT("lua_memory_max", BYTES, lua_memory_max, "512MiB", 16 * FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
-        "bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced"),
+        "bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced; all "
+        "workers together at most half of the memory there is"),
 };
 
 const unsigned fae_config_n_opts = sizeof fae_config_opts / sizeof *fae_config_opts;

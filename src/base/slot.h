@@ -32,7 +32,7 @@ enum fae_doors {
 /* Why a worker refuses, as bits; /readyz tells. */
 #define FAE_OVERLOADED_CONGESTED 1u /* calls wait too long */
 #define FAE_OVERLOADED_FDS 2u       /* no descriptors are left */
-#define FAE_OVERLOADED_MEMORY 4u    /* its Lua code holds lua_memory_max, or the machine has no more */
+#define FAE_OVERLOADED_MEMORY 4u    /* its Lua code holds lua_memory_max, or what base/memlimit.h leaves of it */
 
 struct fae_slot {
     /* The supervisor writes these. */
@@ -65,6 +65,7 @@ struct fae_slots {
     _Atomic uint32_t generation; /* committed */
     _Atomic uint32_t log_level;  /* enum fae_log_level, of every process */
     _Atomic uint32_t doors;      /* enum fae_doors */
+    uint64_t lua_max, out_max;   /* what the memory there is leaves of lua_memory_max (a worker's) and out_max */
     _Alignas(64) struct fae_slot slots[FAE_SLOTS_MAX];
 };
 

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/config_rows.h"
+#include "base/memlimit.h"
 #include "net/tls.h"
 #include "proc/checker.h"
 #include "proc/node.h"
@@ -349,6 +351,28 @@ static int step_tell(struct fae_node *node)
 
 /* ---- shared memory, servants, privileges ---- */
 
+static void tell_memory(const char *option, uint64_t asked, uint64_t left, uint64_t limit)
+{
+    if (asked > left)
+        FAE_WARN("%s: %" PRIu64 " MiB, of the %" PRIu64 " that are asked for: there are %" PRIu64
+                 " MiB of memory in all",
+                 option, left / FAE_MIB, asked / FAE_MIB, limit / FAE_MIB);
+}
+
+/* The kernel would end a process that takes more; these two make calls or clients fail instead. */
+static void fit_memory(struct fae_node *node)
+{
+    struct fae_slots *slots = node->shared.slots;
+    uint64_t limit = fae_memlimit("");
+
+    if (limit == UINT64_MAX)
+        return;
+    slots->lua_max = fae_memlimit_lua(limit, node->n_workers);
+    slots->out_max = fae_memlimit_out(limit);
+    tell_memory("lua_memory_max", node->config.lua_memory_max, slots->lua_max, limit);
+    tell_memory("out_max", node->config.out_max, slots->out_max, limit);
+}
+
 static int step_shared(struct fae_node *node)
 {
     char text[200];
@@ -356,6 +380,7 @@ static int step_shared(struct fae_node *node)
     if (!fae_shared_open(&node->shared, node->n_workers, &node->config)) {
         atomic_store(&node->shared.slots->log_level, (uint32_t)node->config.log_level);
         fae_log_follow(&node->shared.slots->log_level);
+        fit_memory(node);
         return 0;
     }
     snprintf(text, sizeof text, "cannot make the shared memory: %s", strerror(errno));

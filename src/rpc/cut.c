@@ -136,6 +136,8 @@ void fae_server_relieve(struct fae_server *server)
 
     if (own == 0)
         return;
+    if (max > server->o.slots->out_max)
+        max = server->o.slots->out_max;
     for (unsigned i = 0; i < server->o.slots->n_workers; i++) {
         uint64_t bytes = FAE_STAT_GET(server->o.slots->slots[i].out_bytes);
 

@@ -48,7 +48,8 @@ static void relax_collector(struct fae_vm *vm)
 
 void fae_memory_configured(struct fae_vm *vm)
 {
-    size_t soft = vm->o.config->lua_memory_max, hard = soft + soft / 4;
+    uint64_t left = vm->o.slots ? vm->o.slots->lua_max : UINT64_MAX, asked = vm->o.config->lua_memory_max;
+    size_t soft = asked < left ? asked : left, hard = soft + soft / 4;
 
     if (vm->memory.bytes_soft != soft || vm->memory.bytes_max != hard)
         fae_lua_memory_limit(&vm->memory, soft, hard);

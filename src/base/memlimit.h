@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * How much memory a node may take before the kernel ends one of its processes: that of the machine, or less where a
+ * cgroup says so. Read once at start, in the supervisor.
+ */
+#ifndef FAE_BASE_MEMLIMIT_H
+#define FAE_BASE_MEMLIMIT_H
+
+#include <stdint.h>
+
+/* Bytes; UINT64_MAX when nobody says. root stands before /proc and /sys: "" but in tests. */
+uint64_t fae_memlimit(const char *root);
+
+/* What the options that bound most of a node's memory may be under that limit: with all Lua states at their upper limit
+ * (a quarter above lua_memory_max) and as much unread as there may be, a fifth is left for the rest. */
+uint64_t fae_memlimit_lua(uint64_t limit_bytes, unsigned n_workers); /* lua_memory_max, of one worker */
+uint64_t fae_memlimit_out(uint64_t limit_bytes);                     /* out_max */
+
+#endif
