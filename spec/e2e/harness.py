@@ -288,10 +288,11 @@ def one_byte_shim():
 
 class Node:
     """conf: lines of a config file after the listeners and folders, which are given. servants: file name -> text, or
-    a list of names from spec/e2e/servants. expect: regular expressions of the ERROR lines that are all right."""
+    a list of names from spec/e2e/servants. expect: regular expressions of the ERROR lines that are all right. given:
+    listening sockets that it is started with, as systemd does."""
 
     def __init__(self, conf="", servants=(), args=(), workers=1, listen=None, admin=True, one_byte=False, expect=(),
-                 folder=None, env=None, wait=True):
+                 folder=None, env=None, wait=True, given=()):
         self.own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="fae-e2e-")
         self.run_dir = os.path.join(self.folder, "run")
@@ -310,6 +311,7 @@ class Node:
                 f.write("listen %s\n" % (addr if addr.startswith("{") else '"%s"' % addr))
             f.write(conf + "\n")
         self.args = list(args)
+        self.given = list(given)
         self.env = dict(os.environ, **(env or {}))
         if one_byte:
             self.env["LD_PRELOAD"] = one_byte_shim()
@@ -346,9 +348,12 @@ class Node:
 
     def start(self):
         self.log_file = open(self.log_path, "ab")
-        self.process = subprocess.Popen([FAE, "serve", "-c", self.conf_path] + self.args, stdout=subprocess.PIPE,
-                                        stderr=self.log_file, stdin=subprocess.DEVNULL, env=self.env,
-                                        start_new_session=True)
+        command, fds = [FAE, "serve", "-c", self.conf_path] + self.args, [s.fileno() for s in self.given]
+        if fds:
+            moves = " ".join("%d<&%d" % (3 + i, fd) for i, fd in enumerate(fds))
+            command = ["bash", "-c", 'export LISTEN_PID=$$ LISTEN_FDS=%d; exec "$0" "$@" %s' % (len(fds), moves)] + command
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log_file, pass_fds=fds,
+                                        stdin=subprocess.DEVNULL, env=self.env, start_new_session=True)
         self.pid = self.process.pid
         line = self._ready_line()
         words = line.split()

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "net/given.h"
 
 struct why {
     char *text;
@@ -247,17 +248,33 @@ static enum fae_err open_unix(struct fae_listener *ln, int backlog, struct why w
     return err;
 }
 
+/* Its owner chose the backlog, a file's mode and its group; the rest accepted sockets inherit from it, as from ours. */
+static enum fae_err take_given(struct fae_listener *ln, int fd, struct why why)
+{
+    ln->given = ln->shared = true;
+    ln->fds[ln->n_fds++] = fd;
+    if (fae_addr_is_unix(&ln->addr) || (set(fd, IPPROTO_TCP, TCP_NODELAY) && keep_alive(fd)))
+        return FAE_OK;
+    return refused(ln, why);
+}
+
+static enum fae_err open_own(struct fae_listener *ln, unsigned n_workers, int backlog, struct why why)
+{
+    return fae_addr_is_unix(&ln->addr) ? open_unix(ln, backlog, why) : open_tcp(ln, n_workers, backlog, why);
+}
+
 enum fae_err fae_listener_open(struct fae_listener *ln, unsigned n_workers, int backlog, char *why_out, size_t why_size)
 {
     struct why why = { why_out, why_size };
+    int fd = fae_given_find(&ln->addr);
     enum fae_err err;
 
     FAE_ASSERT(n_workers >= 1);
     FAE_ASSERT(n_workers <= FAE_WORKERS_MAX);
     ln->n_fds = 0;
-    ln->shared = false;
+    ln->shared = ln->given = false;
     fae_addr_format(&ln->addr, ln->text);
-    err = fae_addr_is_unix(&ln->addr) ? open_unix(ln, backlog, why) : open_tcp(ln, n_workers, backlog, why);
+    err = fd >= 0 ? take_given(ln, fd, why) : open_own(ln, n_workers, backlog, why);
     if (err)
         fae_listener_close(ln, false);
     return err;
@@ -267,6 +284,6 @@ void fae_listener_close(struct fae_listener *ln, bool unlink_path)
 {
     while (ln->n_fds)
         close(ln->fds[--ln->n_fds]);
-    if (unlink_path && fae_addr_is_unix(&ln->addr))
+    if (unlink_path && !ln->given && fae_addr_is_unix(&ln->addr))
         unlink(((const struct sockaddr_un *)&ln->addr.sa)->sun_path);
 }

@@ -267,7 +267,7 @@ static void give_socket(struct fae_node *node, const struct fae_listener *ln)
     gid_t gid;
     char why[256];
 
-    if (geteuid() != 0 || !fae_addr_is_unix(&ln->addr) ||
+    if (geteuid() != 0 || ln->given || !fae_addr_is_unix(&ln->addr) ||
         fae_privs_account(node->config.user, &uid, &gid, why, sizeof why))
         return;
     if (ln->group && *ln->group)
