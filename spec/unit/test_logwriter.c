@@ -4,11 +4,13 @@
  */
 #include "unit.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/hist.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "ops/logwriter.h"
@@ -191,12 +193,61 @@ static void a_reader_that_left_is_not_waited_for(void **state)
     close(fds[1]);
 }
 
+/* A limit on the size of files stands for a disk without room: a write is cut short, then fails. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void a_full_disk_costs_the_newest_lines_alone(void **state)
+{
+    enum { N = 100000, ROOM = 20000 };
+    static char text[2 * FAE_LOG_RING_BYTES];
+    struct fae_logwriter w;
+    const struct fae_ring *ring = fae_log_ring(rings, 0);
+    unsigned n_lines = 0;
+    char line[32];
+    int fd = open_log();
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    fae_logwriter_init(&w, rings, 3, fd, path);
+    limit_files(ROOM);
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(line, sizeof line, "line %06u\n", i);
+        say(0, line);
+        if (i % 1000 == 0)
+            fae_logwriter_turn(&w);
+    }
+    limit_files(RLIM_INFINITY);
+    assert_int_equal(read_file(path, text, sizeof text), ROOM);
+    assert_true(FAE_STAT_GET(ring->n_dropped) > 0);
+
+    say(0, "never seen\n");
+    fae_logwriter_turn(&w);
+    say(0, "line 100000\n");
+    fae_logwriter_finish(&w);
+    read_file(path, text, sizeof text);
+    /* Whole lines in their order, without a gap until the ring was full. */
+    for (char *at = text; sscanf(at, "line %u\n", &n_lines) == 1; at += strlen("line 000000\n"))
+        assert_int_equal(n_lines, n_lines < N ? (at - text) / 12 : N);
+    assert_int_equal(n_lines, N);
+    assert_non_null(strstr(text, "lines dropped"));
+    fae_logwriter_fini(&w);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(lines_of_all_slots_come_out, setup, teardown),
         cmocka_unit_test_setup_teardown(rotated_files_are_followed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pipe_nobody_reads_does_not_hold_us, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_costs_the_newest_lines_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(nor_does_a_socket, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_that_left_is_not_waited_for, setup, teardown),
     };
