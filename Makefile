@@ -19,7 +19,7 @@ SECS = 60
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help run check check-unit check-lua check-e2e check-fuzz check-built asan tsan fuzz bench cover fmt \
+.PHONY: all help run check check-unit check-lua check-e2e check-fuzz check-built asan tsan fuzz bench survive cover fmt \
 	fmt-check lint tidy docs install dist clean deps deps-build FORCE
 .DEFAULT_GOAL := all
 export LC_ALL = C.UTF-8
@@ -206,6 +206,11 @@ fuzz: ## T=msgpack SECS=60: libFuzzer on spec/fuzz/fuzz_T.c; a crash is left in 
 	ASAN_OPTIONS=quarantine_size_mb=16 UBSAN_OPTIONS=print_stacktrace=1 build/fuzz/fuzz_$(T) -max_total_time=$(SECS) \
 		$(FUZZ_FLAGS) -artifact_prefix=build/fuzz/$(T)- $(patsubst %,-dict=%,$(wildcard spec/fuzz/$(T).dict)) \
 		build/fuzz/corpus-$(T) $(wildcard spec/fuzz/seeds/$(T))
+
+survive: ## what takes too many sessions or too long for check (as root): limits, memory, overload; ARGS='R1 R7'
+	$(call need,deps,$(DEPS))
+	@$(INNER) $(B)/fae
+	@FAE_BIN=$(abspath $(B)/fae) $(PYTHON) -B spec/fault/survive.py $(ARGS)
 
 bench: ## server CPU per call against a bare limit server, several runs with their spread; ARGS='--only NAME'
 	$(call need,deps,$(DEPS))
