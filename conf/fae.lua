@@ -130,7 +130,10 @@ overload_delay_ms(20)
 -- bytes of one request or one answer (1KiB to 64MiB)
 message_max "4MiB"
 
--- bytes of memory that answers take which clients have not read, on the node, at most a fifth of the memory there is; beyond it those who owe most are cut (1MiB to 64GiB)
+-- bytes of memory that messages take which have not come whole, on the node, at most an eighth of the memory there is; beyond it those whose are largest are cut (1MiB to 64GiB)
+in_max "256MiB"
+
+-- bytes of memory that answers take which clients have not read, on the node, at most an eighth of the memory there is; beyond it those who owe most are cut (1MiB to 64GiB)
 out_max "256MiB"
 
 -- milliseconds a call may take where its method names no timeout (1 to 600000)

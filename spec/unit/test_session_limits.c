@@ -263,6 +263,97 @@ static void a_session_with_too_much_unsent_is_cut(void **state)
     fae_buf_fini(&buf);
 }
 
+/* ---- memory that all of them take together ---- */
+
+enum { CROWD = 8 };
+
+static int crowd[CROWD];
+
+static void join_crowd(unsigned i, struct fae_buf *words)
+{
+    open_session(&crowd[i], false);
+    client = crowd[i];
+    say(words);
+}
+
+static bool is_cut(unsigned i)
+{
+    struct fae_buf buf = { 0 };
+    bool closed;
+
+    client = crowd[i];
+    closed = hear(&buf);
+    fae_buf_fini(&buf);
+    return closed;
+}
+
+static void leave_crowd(enum fae_held kind)
+{
+    const struct fae_slot *slot = &slots->slots[0];
+
+    for (unsigned i = 0; i < CROWD; i++)
+        close(crowd[i]);
+    client = -1;
+    turn();
+    assert_int_equal(n_sessions(), 0);
+    assert_int_equal(server->held[kind], 0);
+    assert_int_equal(FAE_STAT_GET(slot->in_bytes) + FAE_STAT_GET(slot->out_bytes), 0);
+}
+
+/* A call with a text that lacks its last byte. */
+static void put_unfinished(struct fae_buf *out, uint32_t len)
+{
+    uint8_t head[] = { 0x94, 0, 1, 0xa4, 'e', 'c', 'h', 'o', 0x91, 0xdb, 0, 0, (uint8_t)(len >> 8), (uint8_t)len };
+
+    assert_true(len < 65536);
+    fae_buf_add(out, head, sizeof head);
+    memset(fae_buf_room(out, len), 'x', len);
+    out->len += len - 1;
+}
+
+static void the_largest_unfinished_messages_are_cut_when_all_are_too_much(void **state)
+{
+    struct fae_buf words = { 0 };
+
+    (void)state;
+    config.in_max = 200000;
+    for (unsigned i = 0; i < CROWD; i++) {
+        put_unfinished(&words, i == 2 ? 60000 : 16000);
+        join_crowd(i, &words);
+        assert_true(FAE_STAT_GET(slots->slots[0].in_bytes) <= config.in_max);
+    }
+    assert_true(FAE_STAT_GET(slots->slots[0].in_bytes) >= 16000 * (CROWD - 1));
+    assert_int_equal(n_sessions(), CROWD);
+    config.in_max = 150000;
+    turn();
+    for (unsigned i = 0; i < CROWD; i++)
+        assert_int_equal(is_cut(i), i == 2);
+    assert_int_equal(stats->workers[0].n_limit_hits[FAE_LIMIT_in_max], 1);
+    leave_crowd(FAE_HELD_IN);
+    fae_buf_fini(&words);
+}
+
+static void the_largest_unread_answers_are_cut_when_all_are_too_much(void **state)
+{
+    struct fae_buf words = { 0 };
+
+    (void)state;
+    config.out_max = 32 * FAE_MIB;
+    for (unsigned i = 0; i < CROWD; i++) {
+        put_call(&words, 1, "big", i == 2 ? 6 * FAE_MIB : FAE_MIB);
+        join_crowd(i, &words);
+        assert_true(FAE_STAT_GET(slots->slots[0].out_bytes) <= config.out_max);
+    }
+    assert_int_equal(n_sessions(), CROWD);
+    slots->io_max = FAE_STAT_GET(slots->slots[0].out_bytes) - 1; /* what the machine has wins */
+    turn();
+    for (unsigned i = 0; i < CROWD; i++)
+        assert_int_equal(is_cut(i), i == 2);
+    assert_int_equal(stats->workers[0].n_limit_hits[FAE_LIMIT_out_max], 1);
+    leave_crowd(FAE_HELD_OUT);
+    fae_buf_fini(&words);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +368,8 @@ int main(void)
         TEST(a_client_that_is_never_quite_through_costs_no_more),
         TEST(a_client_that_never_reads_is_cut),
         TEST(a_session_with_too_much_unsent_is_cut),
+        TEST(the_largest_unfinished_messages_are_cut_when_all_are_too_much),
+        TEST(the_largest_unread_answers_are_cut_when_all_are_too_much),
     };
 
     fae_clock_init();

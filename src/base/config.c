@@ -99,8 +99,11 @@ const struct fae_opt fae_config_opts[] = {
         "CONGESTED at once; 0 means they wait"),
     OPT("message_max", BYTES, message_max, "4MiB", FAE_KIB, FAE_MESSAGE_CEILING, NULL,
         "bytes of one request or one answer"),
+    OPT("in_max", BYTES, in_max, "256MiB", FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
+        "bytes of memory that messages take which have not come whole, on the node, at most an eighth of the memory there "
+        "is; beyond it those whose are largest are cut"),
     OPT("out_max", BYTES, out_max, "256MiB", FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
-        "bytes of memory that answers take which clients have not read, on the node, at most a fifth of the memory there is; "
+        "bytes of memory that answers take which clients have not read, on the node, at most an eighth of the memory there is; "
         "beyond it those who owe most are cut"),
     OPT("call_timeout_ms", MS, call_timeout_ms, "5000", 1, MINUTES(10), NULL,
         "milliseconds a call may take where its method names no timeout"),

@@ -93,6 +93,7 @@ struct fae_config {
     uint64_t host_calls_max, host_rate, host_burst;
     uint64_t overload_delay_ms;
     uint64_t message_max;
+    uint64_t in_max;
     uint64_t out_max;
     uint64_t call_timeout_ms;
     uint64_t first_byte_timeout_ms, partial_timeout_ms, partial_rate_min;

@@ -15,7 +15,7 @@
 #include "base/limits.h"
 
 #define LUA_PERCENT 48 /* and a quarter more is 60 */
-#define OUT_PERCENT 20
+#define IO_PART 8
 #define LUA_LEAST (8 * FAE_MIB) /* less would refuse everything */
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -111,7 +111,7 @@ uint64_t fae_memlimit_lua(uint64_t limit_bytes, unsigned n_workers)
     return share < LUA_LEAST ? LUA_LEAST : share;
 }
 
-uint64_t fae_memlimit_out(uint64_t limit_bytes)
+uint64_t fae_memlimit_io(uint64_t limit_bytes)
 {
-    return limit_bytes / 100 * OUT_PERCENT;
+    return limit_bytes / IO_PART;
 }

@@ -49,6 +49,7 @@ struct fae_slot {
     _Atomic uint32_t n_calls;    /* in flight */
     _Atomic uint64_t n_accepted; /* sessions ever */
     _Atomic uint32_t overloaded; /* FAE_OVERLOADED_ bits: why it refuses calls or connections */
+    _Atomic uint64_t in_bytes;   /* of memory that input takes which waits, most of it for the rest of a message */
     _Atomic uint64_t out_bytes;  /* of memory that unread answers take */
     _Atomic uint64_t lua_bytes;
     _Atomic uint32_t n_old_calls;  /* calls and tasks still on replaced generations */
@@ -65,7 +66,7 @@ struct fae_slots {
     _Atomic uint32_t generation; /* committed */
     _Atomic uint32_t log_level;  /* enum fae_log_level, of every process */
     _Atomic uint32_t doors;      /* enum fae_doors */
-    uint64_t lua_max, out_max;   /* what the memory there is leaves of lua_memory_max (a worker's) and out_max */
+    uint64_t lua_max, io_max;    /* what the memory there is leaves of lua_memory_max (a worker's), of in_max and out_max */
     _Alignas(64) struct fae_slot slots[FAE_SLOTS_MAX];
 };
 

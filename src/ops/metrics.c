@@ -206,6 +206,8 @@ static const struct {
     { "fae_worker_deaths_total", "counter", "Times that the worker's process died.", IN_SLOT(n_deaths, 32) },
     { "fae_worker_generation", "gauge", "The generation that the worker serves.", IN_SLOT(generation, 32) },
     { "fae_old_calls", "gauge", "Calls and tasks on generations that were replaced.", IN_SLOT(n_old_calls, 32) },
+    { "fae_unfinished_bytes", "gauge", "Memory that input takes which waits, most of it for the rest of a message.",
+      IN_SLOT(in_bytes, 64) },
     { "fae_unread_bytes", "gauge", "Memory that answers take which clients have not read.", IN_SLOT(out_bytes, 64) },
     { "fae_lua_memory_bytes", "gauge", "Memory that the worker's Lua code holds.", IN_SLOT(lua_bytes, 64) },
     { "fae_lua_collections_total", "counter", "Full collections of Lua's garbage that the worker asked for.",

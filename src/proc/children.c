@@ -123,6 +123,7 @@ static void clear_slot(struct fae_slot *s)
     FAE_STAT_SET(s->n_calls, 0);
     FAE_STAT_SET(s->n_old_calls, 0);
     FAE_STAT_SET(s->overloaded, 0);
+    FAE_STAT_SET(s->in_bytes, 0);
     FAE_STAT_SET(s->out_bytes, 0);
     FAE_STAT_SET(s->lua_bytes, 0);
     FAE_STAT_SET(s->generation, 0);

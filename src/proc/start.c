@@ -368,9 +368,10 @@ static void fit_memory(struct fae_node *node)
     if (limit == UINT64_MAX)
         return;
     slots->lua_max = fae_memlimit_lua(limit, node->n_workers);
-    slots->out_max = fae_memlimit_out(limit);
+    slots->io_max = fae_memlimit_io(limit);
     tell_memory("lua_memory_max", node->config.lua_memory_max, slots->lua_max, limit);
-    tell_memory("out_max", node->config.out_max, slots->out_max, limit);
+    tell_memory("in_max", node->config.in_max, slots->io_max, limit);
+    tell_memory("out_max", node->config.out_max, slots->io_max, limit);
 }
 
 static int step_shared(struct fae_node *node)

@@ -88,64 +88,84 @@ void fae_server_check(struct fae_server *server)
 
 /* ---- memory ---- */
 
-void fae_session_owes(struct fae_session *s, size_t bytes)
+static _Atomic uint64_t *gauge(struct fae_slot *slot, enum fae_held kind)
+{
+    return kind == FAE_HELD_IN ? &slot->in_bytes : &slot->out_bytes;
+}
+
+void fae_session_holds(struct fae_session *s, enum fae_held kind, size_t bytes)
 {
     struct fae_server *server = s->server;
 
-    if (bytes == s->owed)
+    if (bytes == s->held[kind])
         return;
-    server->out_bytes += bytes - s->owed;
-    s->owed = (uint32_t)bytes;
-    FAE_STAT_SET(server->slot->out_bytes, server->out_bytes);
+    server->held[kind] += bytes - s->held[kind];
+    s->held[kind] = (uint32_t)bytes;
+    FAE_STAT_SET(*gauge(server->slot, kind), server->held[kind]);
 }
 
-static uint32_t most_owed(const struct fae_server *server)
+static uint32_t most_held(const struct fae_server *server, enum fae_held kind)
 {
     uint32_t most = 0;
 
     FAE_LIST_EACH(node, &server->sessions) {
         const struct fae_session *s = FAE_CONTAINER(node, struct fae_session, node);
 
-        most = s->owed > most ? s->owed : most;
+        most = s->held[kind] > most ? s->held[kind] : most;
     }
     return most;
 }
 
-/* Those who owe most go first, until `bytes` are free. */
-static void cut_some(struct fae_server *server, uint64_t bytes)
+/* Those who hold most go first, until `bytes` are free. */
+static void cut_some(struct fae_server *server, enum fae_held kind, uint64_t bytes)
 {
-    uint64_t enough = server->out_bytes > bytes ? server->out_bytes - bytes : 0;
+    uint64_t enough = server->held[kind] > bytes ? server->held[kind] - bytes : 0;
 
-    while (server->out_bytes > enough) {
-        uint32_t least = most_owed(server) / 2 + 1;
+    while (server->held[kind] > enough) {
+        uint32_t least = most_held(server, kind) / 2 + 1;
 
         FAE_LIST_EACH(node, &server->sessions) {
             struct fae_session *s = FAE_CONTAINER(node, struct fae_session, node);
 
-            if (s->owed < least || server->out_bytes <= enough)
+            if (s->held[kind] < least || server->held[kind] <= enough)
                 continue;
-            FAE_LIMIT_HIT(server, out_max);
+            if (kind == FAE_HELD_IN)
+                FAE_LIMIT_HIT(server, in_max);
+            else
+                FAE_LIMIT_HIT(server, out_max);
             fae_session_close(s, FAE_LIMIT);
         }
     }
 }
 
-void fae_server_relieve(struct fae_server *server)
+static void relieve(struct fae_server *server, enum fae_held kind, uint64_t max)
 {
-    uint64_t max = server->o.config->out_max, own = server->out_bytes, all = 0, n_owing = 0;
+    uint64_t own = server->held[kind], all = 0, n_holding = 0;
 
     if (own == 0)
         return;
-    if (max > server->o.slots->out_max)
-        max = server->o.slots->out_max;
     for (unsigned i = 0; i < server->o.slots->n_workers; i++) {
-        uint64_t bytes = FAE_STAT_GET(server->o.slots->slots[i].out_bytes);
+        uint64_t bytes = FAE_STAT_GET(*gauge(&server->o.slots->slots[i], kind));
 
         all += bytes;
-        n_owing += bytes != 0;
+        n_holding += bytes != 0;
     }
     /* Whoever has more than an equal part cuts; there is always one, and its own tick comes within FAE_TICK_MS. Some
      * more than need be, so that the next answer does not mean looking for the next client. */
-    if (all > max && own * n_owing >= all)
-        cut_some(server, (uint64_t)((double)(all - max + max / 8) * (double)own / (double)all));
+    if (all > max && own * n_holding >= all)
+        cut_some(server, kind, (uint64_t)((double)(all - max + max / 8) * (double)own / (double)all));
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void fae_server_relieve(struct fae_server *server)
+{
+    const struct fae_config *config = server->o.config;
+    const struct fae_slots *slots = server->o.slots;
+
+    relieve(server, FAE_HELD_IN, least(config->in_max, slots->io_max));
+    relieve(server, FAE_HELD_OUT, least(config->out_max, slots->io_max));
 }

@@ -31,6 +31,7 @@
     X(notifications, "notifications dropped by any of these")                                                          \
     /* bytes */                                                                                                        \
     X(message_max, "messages and answers larger than message_max")                                                     \
+    X(in_max, "connections cut since all clients together made us hold in_max of unfinished messages")                 \
     X(out_pause, "times a client was not read on since it had not read its answers")                                   \
     X(out_session_max, "connections cut with more unread answers than one may have")                                   \
     X(out_max, "connections cut since all clients together left out_max unread")                                       \

@@ -64,7 +64,7 @@ struct fae_server {
     size_t n_fresh;      /* bytes of answers since then */
     uint32_t calls_free; /* with so many of our own in flight a call is looked at closely; 0: each is */
     struct fae_admission admission;
-    uint64_t out_bytes;          /* of memory that unread answers take */
+    uint64_t held[FAE_HELD_KINDS]; /* bytes of memory that all sessions make us hold */
     struct fae_list *check_next; /* the session whose time limits are looked at next */
     uint32_t next_id;
     struct fae_list sessions;
@@ -114,11 +114,11 @@ bool fae_session_runs_kept(const struct fae_session *s); /* its turn's input lie
 void fae_session_flush(struct fae_session *s);   /* one send */
 
 /* cut.c */
-void fae_session_owes(struct fae_session *s, size_t bytes);      /* of memory, for answers that are not read */
+void fae_session_holds(struct fae_session *s, enum fae_held kind, size_t bytes);
 void fae_session_check(struct fae_session *s, uint64_t now_ms);  /* its time limits */
 bool fae_session_has_unread(const struct fae_session *s);        /* bytes lie in its socket */
 void fae_server_check(struct fae_server *server);                /* some of the sessions: each once a second at least */
-void fae_server_relieve(struct fae_server *server);              /* cuts who owes most, when all owe more than out_max */
+void fae_server_relieve(struct fae_server *server);              /* cuts who holds most, when that is more than in_max or out_max */
 
 /* admit.c */
 void fae_admit_configured(struct fae_server *server);

@@ -50,6 +50,7 @@ static void free_input(struct fae_session *s)
     fae_buf_fini(&s->in->bytes);
     free(s->in);
     s->in = NULL;
+    fae_session_holds(s, FAE_HELD_IN, 0);
     s->partial = false;
 }
 
@@ -88,7 +89,7 @@ void fae_session_close(struct fae_session *s, enum fae_err why)
     close(s->fd);
     free_input(s);
     free_output(s);
-    fae_session_owes(s, 0);
+    fae_session_holds(s, FAE_HELD_OUT, 0);
     if (s->host != FAE_HOST_NONE)
         fae_hosts_leave(server->o.hosts, s->host, server->o.slot);
     if (server->check_next == &s->node)
@@ -293,6 +294,7 @@ static void keep_rest(struct fae_session *s, const struct fae_mp_scan *scan)
     } else if (s->turn > s->in->bytes.data) {
         fae_buf_shift(&s->in->bytes, (size_t)(s->turn - s->in->bytes.data));
     }
+    fae_session_holds(s, FAE_HELD_IN, s->in->bytes.cap);
     s->turn_len = 0;
     s->partial = scan != NULL;
     if (scan && scan != &s->in->scan)
@@ -425,8 +427,8 @@ void fae_session_flush(struct fae_session *s)
             s->out_sent += (uint32_t)n;
             left -= (size_t)n;
         }
-        if (left != s->owed)
-            fae_session_owes(s, left ? s->out.cap : 0);
+        if (left != s->held[FAE_HELD_OUT])
+            fae_session_holds(s, FAE_HELD_OUT, left ? s->out.cap : 0);
         if (left && s->out_sent >= left) { /* a client that is never quite through must not make it grow */
             fae_buf_shift(&s->out, s->out_sent);
             s->out_sent = 0;

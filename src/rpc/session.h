@@ -25,6 +25,9 @@
 struct fae_server;
 struct fae_tls;
 
+/* Memory that clients make us hold: input that waits, and answers that they do not read. */
+enum fae_held { FAE_HELD_IN, FAE_HELD_OUT, FAE_HELD_KINDS };
+
 /* Input that waits: for the rest of a message, or for calls in flight to become fewer. */
 struct fae_inbuf {
     struct fae_mp_scan scan;
@@ -49,7 +52,7 @@ struct fae_session {
     uint32_t n_made; /* calls and notifications that came */
     uint32_t in_since;  /* ms: when the partial message began */
     uint32_t out_since; /* ms: the last progress of output */
-    uint32_t owed;      /* bytes that count in the server's out_bytes */
+    uint32_t held[FAE_HELD_KINDS]; /* bytes that count in the server's */
     uint32_t id;
     int32_t service_ref; /* the service's own; 0 at first */
     int fd;
