@@ -26,6 +26,7 @@
 #define TELL_MS 1000       /* a line of the log */
 #define SHARES 4           /* of a turn's time, while so many sessions have something */
 #define FEW 2              /* calls of a session that wait */
+#define FEW_MAX 1000       /* calls_max of which what the others take in a millisecond is a large part */
 #define WORTH_NS 10000     /* a call takes, for refusing it to be a tenth of the work */
 
 static uint32_t retry_ms(struct fae_server *server, uint32_t at_least_ms)
@@ -230,7 +231,7 @@ void fae_admit_turn(struct fae_server *server)
     struct fae_admission *a = &server->admission;
     uint64_t now_ms = server->o.loop->now_ms;
 
-    if (a->counted_ms != now_ms) {
+    if (a->counted_ms != now_ms || server->o.config->calls_max < FEW_MAX) {
         a->counted_ms = now_ms;
         a->others = others_calls(server);
     }
