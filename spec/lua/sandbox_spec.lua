@@ -105,6 +105,8 @@ describe("no way out", function()
     { "string.dump", "attempt to call field 'dump'", "string.dump(function() end)" },
     { "string.dump by a method", "attempt to call method 'dump'", "('x'):dump()" },
     { "the metatable of strings, to write", "attempt to index", "getmetatable('').__index = {}" },
+    { "the methods of files, to write", "attempt to index field '__index'", "io.stdout.__index.write = print" },
+    { "the finalizer of files", "attempt to call field '__gc'", "io.stdout.__gc(io.stdout)" },
     { "strings' methods through a proxy", "attempt to index", "setmetatable({}, { __newindex = '' }).format = 1" },
     { "debug.sethook", "attempt to call field 'sethook'", "debug.sethook(print, 'c')" },
     { "debug.getregistry", "attempt to call field 'getregistry'", "debug.getregistry()" },
@@ -212,6 +214,7 @@ describe("no way out", function()
     assert.is_nil((inside "return getmetatable(io.stdout)"))
     assert.is_nil((inside "return (('').dump)"))
     assert.is_nil((inside "return io.stdout.popen"))
+    assert.equal("text", (inside "local f = io.tmpfile() f:write 'text' f:seek 'set' return (f:read '*a')"))
   end)
   it("to another file's tables", function()
     local g = testing.load {

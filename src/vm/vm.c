@@ -281,6 +281,23 @@ static void seed_random(lua_State *L)
     lua_pop(L, 1);
 }
 
+/* A file's methods in a table of their own, where LuaJIT has the metatable itself: whoever held a file could change the
+ * methods of everybody's through f.__index, and call finalizers. */
+static void part_methods(lua_State *L)
+{
+    lua_createtable(L, 0, 8);
+    for (lua_pushnil(L); lua_next(L, -3);) {
+        if (strncmp(lua_tostring(L, -2), "__", 2) == 0) {
+            lua_pop(L, 1);
+            continue;
+        }
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, -4);
+    }
+    lua_setfield(L, -2, "__index");
+}
+
 static int open_state(lua_State *L)
 {
     luaL_openlibs(L);
@@ -295,6 +312,7 @@ static int open_state(lua_State *L)
     lua_pushnil(L);
     lua_setfield(L, -2, "dump");
     luaL_getmetatable(L, LUA_FILEHANDLE); /* whose finalizer is nobody's to change */
+    part_methods(L);
     lua_pushliteral(L, "file");
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 2);
