@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Who may call what: roles by listener, account and token, in every place a token can be shown; wrong tokens; and that
-no secret is ever shown."""
+no secret is ever shown (X4, X5, I11, D50)."""
 import hashlib
 import json
 import os

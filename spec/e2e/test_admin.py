@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The admin HTTP server: routes, tokens, and what must not hurt it. After every attack it answers, and has given back
-its descriptors and memory."""
+its descriptors and memory (I8, D10)."""
 import hashlib
 import json
 import os

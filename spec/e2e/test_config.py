@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The configuration of a node that runs: read anew with the servants, shown, and what steers log and cores."""
+"""The configuration of a node that runs: read anew with the servants, shown, and what steers log and cores (D7)."""
 import os
 import re
 import signal

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Limits of calls and sessions, each with its code, its time to come again, and its counter; over two workers, since
-they hold for the node."""
+they hold for the node (D4)."""
 import re
 import time
 import urllib.request

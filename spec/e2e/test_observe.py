@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a node tells of itself: slow log, samples, reasons, counters, /metrics and fae.metrics."""
+"""What a node tells of itself: slow log, samples, reasons, counters, /metrics and fae.metrics (S9, X7, D8,
+D9, D46-D48)."""
 import json
 import os
 import re
@@ -429,6 +430,23 @@ def test_histograms_agree_with_the_client():
         assert 0.0699 <= m['fae_call_seconds_sum{method="shop.work"}'] < 0.07 + 0.2 * SLOW
         assert m['fae_call_seconds_bucket{method="shop.work",le="0.067108864"}'] == 0
         assert m['fae_call_wait_seconds_total{method="shop.work"}'] >= 0.069
+
+
+def test_no_clients_silence_is_in_a_latency():
+    """D9: idle time was in it, and an end of file was a call."""
+    with Node(servants={"shop.lua": SERVANT}) as node:
+        for kind in ("tcp", "unix"):
+            with node.client(kind) as c:
+                c.call("sys.noop")
+                time.sleep(0.3)
+                c.send(request(9, "sys.noop")[:5])
+                time.sleep(0.3)
+                c.send(request(9, "sys.noop")[5:])
+                c.recv()
+        wait_until("they are gone", lambda: node.n_sessions() == 0)
+        m = metrics(node)
+        assert m['fae_call_seconds_count{method="sys.noop"}'] == 4
+        assert m['fae_call_seconds_sum{method="sys.noop"}'] < 0.1 * SLOW
 
 
 def test_counters_outlive_workers_and_reloads():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The node's processes: stuck, killed, stopped, started badly; what is told, what is lost, what goes on (S1, S8)."""
+"""The node's processes: stuck, killed, stopped, started badly; what is told, what is lost, what goes on (S1, S8,
+D5, D6)."""
 import http.client
 import json
 import os

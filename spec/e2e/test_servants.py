@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A servant may be as strange as it likes: it costs exactly one failed call and a line in the log (S1, S2, I12)."""
+"""A servant may be as strange as it likes: it costs exactly one failed call and a line in the log (S1, S2, I12,
+D39)."""
 import random
 import re
 import threading

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- The fence around servants (lua/fae/sandbox.lua): ways out that must not work, and what must go on working.
+-- The fence around servants (lua/fae/sandbox.lua): ways out that must not work, and what must go on working
+-- (I12).
 local fae = require "fae"
 local testing = require "fae.testing"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * rpc/server and rpc/session: what becomes of those who send nonsense, too slowly or too much, or never read.
+ * rpc/server and rpc/session: what becomes of those who send nonsense, too slowly or too much, or never read;
+ * who is silent, and is no trouble, stays (D3).
  */
 #include "unit_session.h"
 
