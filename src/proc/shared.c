@@ -16,6 +16,7 @@
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
 #include "rpc/turn.h"
+#include "store/idgen.h"
 #include "store/marks.h"
 
 /* What regions are sized by; most look at the number of workers alone, which therefore comes first. */
@@ -64,6 +65,7 @@ static const struct fae_shm_region regions[] = {
     { "gates", fae_gates_size, fae_gates_init },
     { "hosts", fae_hosts_size, fae_hosts_init },
     { "marks", fae_marks_size, fae_marks_init },
+    { "ids", fae_ids_size, fae_ids_init },
 };
 
 enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config)
@@ -90,6 +92,7 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
     s.stores.slots = s.slots;
     s.stores.data_dir = "";
     s.stores.marks = fae_shm_get(&s.shm, "marks");
+    s.stores.ids = fae_shm_get(&s.shm, "ids");
     s.stores.marks_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s.stores.marks_fd < 0) {
         err = FAE_SYSTEM;

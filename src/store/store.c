@@ -10,16 +10,22 @@
 
 #include "base/config.h"
 #include "base/hist.h"
+#include "store/idgen.h"
 #include "store/marks.h"
 
 enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config *config, char *why_out, size_t why_size)
 {
-    (void)config;
-    return fae_marks_open(stores->marks, stores->data_dir, why_out, why_size);
+    enum fae_err err = fae_marks_open(stores->marks, stores->data_dir, why_out, why_size);
+
+    if (err)
+        return err;
+    fae_ids_open(stores, config);
+    return FAE_OK;
 }
 
 void fae_stores_close(struct fae_stores *stores)
 {
+    fae_ids_close(stores);
     fae_marks_close(stores->marks, stores->data_dir);
 }
 
@@ -50,4 +56,5 @@ void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, v
     tell(arg, "marks_writes_total", "Times that ids and fencing numbers were reserved on disk.", true,
          FAE_STAT_GET(stores->marks->n_writes));
     tell(arg, "marks_write_ns_total", "Time that took.", true, FAE_STAT_GET(stores->marks->write_ns));
+    fae_ids_stats(stores, tell, arg);
 }

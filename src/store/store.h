@@ -14,6 +14,7 @@
 #include "base/err.h"
 
 struct fae_config;
+struct fae_ids;
 struct fae_mailboxes;
 struct fae_marks;
 struct fae_marks_writer;
@@ -26,6 +27,7 @@ struct fae_stores {
     struct fae_marks *marks;
     int marks_fd;                          /* eventfd that wakes its writer */
     struct fae_marks_writer *marks_writer; /* in the process that serves */
+    struct fae_ids *ids;
 };
 
 /* Before the first fork, once shared memory and the data folder are there: takes up what the last node left on disk. May
