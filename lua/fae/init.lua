@@ -14,6 +14,7 @@ return {
   config = require("fae.config").get,
   log = require "fae.log",
   metrics = require "fae.metrics",
+  id = require "fae.id",
   json = require "fae.json",
   msgpack = require "fae.msgpack",
   time = time,

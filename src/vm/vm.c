@@ -374,6 +374,7 @@ void fae_vm_free(struct fae_vm **vm_io)
         lua_close(vm->L);
     fae_lua_memory_fini(&vm->memory);
     fae_task_free_pool(vm);
+    fae_id_end(vm);
     fae_timer_stop(&vm->more);
     fae_buf_fini(&vm->detail);
     free(vm);

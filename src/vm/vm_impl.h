@@ -17,6 +17,7 @@
 #include "vm/method.h"
 #include "vm/vm.h"
 
+struct fae_id_waits;
 struct fae_task;
 
 /* One loaded version of the servants. */
@@ -61,8 +62,9 @@ struct fae_vm {
     struct fae_task *free_tasks;
     unsigned n_free_tasks;
     struct fae_generation *live, *prepared, *loading;
-    struct fae_list old;    /* generations that still have tasks */
-    struct fae_list events; /* of bind_plugin.c */
+    struct fae_list old;           /* generations that still have tasks */
+    struct fae_list events;        /* of bind_plugin.c */
+    struct fae_id_waits *id_waits; /* of bind_id.c; NULL: nobody waited yet */
     struct fae_slot *slot;
     struct fae_worker_stats *stats;
     struct fae_task *started; /* runs for the first time, on behalf of start_request */
@@ -157,5 +159,7 @@ void fae_bind_lock(lua_State *L);
 void fae_kv_woken(struct fae_vm *vm);
 void fae_id_woken(struct fae_vm *vm);
 void fae_lock_woken(struct fae_vm *vm);
+
+void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
 
 #endif
