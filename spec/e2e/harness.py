@@ -271,19 +271,18 @@ def free_port():
     raise AssertionError("no free port")
 
 
-_shim = None
+_shims = {}
 
 
-def one_byte_shim():
-    """Compiles spec/fault/onebyte.c once a run."""
-    global _shim
-    if not _shim:
-        _shim = os.path.join(tempfile.mkdtemp(prefix="fae-shim-"), "onebyte.so")
-        source = os.path.join(ROOT, "spec", "fault", "onebyte.c")
-        subprocess.run(["gcc", "-D_GNU_SOURCE", "-O2", "-shared", "-fPIC", "-o", _shim, source, "-ldl"], check=True)
+def shim(name):
+    """Compiles spec/fault/NAME.c once a run, for LD_PRELOAD."""
+    if name not in _shims:
+        _shims[name] = path = os.path.join(tempfile.mkdtemp(prefix="fae-shim-"), name + ".so")
+        source = os.path.join(ROOT, "spec", "fault", name + ".c")
+        subprocess.run(["gcc", "-D_GNU_SOURCE", "-O2", "-shared", "-fPIC", "-o", path, source, "-ldl"], check=True)
         import atexit
-        atexit.register(shutil.rmtree, os.path.dirname(_shim), ignore_errors=True)
-    return _shim
+        atexit.register(shutil.rmtree, os.path.dirname(path), ignore_errors=True)
+    return _shims[name]
 
 
 class Node:
@@ -314,7 +313,7 @@ class Node:
         self.given = list(given)
         self.env = dict(os.environ, **(env or {}))
         if one_byte:
-            self.env["LD_PRELOAD"] = one_byte_shim()
+            self.env["LD_PRELOAD"] = shim("onebyte")
         if wait:
             self.start()
 
