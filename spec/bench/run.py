@@ -86,6 +86,13 @@ def pack(value):
     return bytes([0x80 | len(value)]) + b"".join(pack(k) + pack(v) for k, v in value.items())
 
 
+def number_of(data):
+    """The positive number that data is."""
+    if data[0] == 0xCB:
+        return struct.unpack(">d", data[1:9])[0]
+    return data[0] if data[0] < 128 else int.from_bytes(data[1:], "big")
+
+
 def request(method, params, msgid=0):
     return b"\x94\x00\xce" + struct.pack(">I", msgid) + pack(method) + pack(params)
 
@@ -263,6 +270,44 @@ def against(base, via, *args, server="fae"):
     return one_round
 
 
+def over_noop(args, *call):
+    """CPU a call of a method over that of sys.noop in the same node."""
+    def one_round(bench, number):
+        turns = [list(call), ["sys.noop"]]
+        if number % 2:
+            turns.reverse()
+        got = {turn[0]: bench.measure("fae", "tcp", list(args) + turn) for turn in turns}
+        own, noop = got[call[0]], got["sys.noop"]
+        return {"value": own["us"] / noop["us"], "us": own["us"], "base_us": noop["us"],
+                "calls_per_s": own["calls_per_s"], "p99_us": own["p99_us"],
+                "crowded": max(own["crowded"], noop["crowded"]), "failed": own["failed"] + noop["failed"]}
+    return one_round
+
+
+def ids_many(bench, number):
+    """Ids a second that one worker makes, 1000 a call, of which the layout has 4,096,000."""
+    got = bench.measure("fae", "tcp", ["-c", "50", "-p", "1", "id.next_many", "1000"])
+    return {"value": got["calls_per_s"] * 1000, "us": got["us"], "calls_per_s": got["calls_per_s"],
+            "p99_us": got["p99_us"], "crowded": got["crowded"], "failed": got["failed"]}
+
+
+def ids_in_lua(bench, number):
+    """ns of fae.id.next in a servant, in bursts that a millisecond has room for."""
+    bench.drop("idrun")
+    folder = bench.dir("idrun-servants")
+    shutil.copy(os.path.join(ROOT, "spec", "e2e", "servants", "idrun.lua"), folder)
+    bench.servers["idrun"] = server = bench.start_node("idrun", 1, servants=folder, cpu=bench.server_cpu)
+    try:
+        answer = ask(server.tcp(), request("idrun.cost", [500]))
+    finally:
+        bench.drop("idrun")
+    if answer[:4] != b"\x94\x01\x00\xc0":
+        raise Failed(f"idrun.cost answered {answer!r}")
+    value = number_of(answer[4:])
+    say(f"    idrun      {value:8.1f} ns an id")
+    return {"value": value, "failed": 0}
+
+
 def limit_against_redis(*args):
     def one_round(bench, number):
         bench.get("redis")
@@ -385,6 +430,10 @@ ROWS = [
     Row("rate-16", "the same, calls/s of one core", noop_rate, 2_500_000, unit="/s", least=True),
     Row("echo-16", "echo of a 5-field map, 50 x 16", against("limit_echo", "tcp", *MANY, "sys.echo", json.dumps(ECHO)),
         2.3),
+    Row("id-1", "id.next over sys.noop, 50 x 1", over_noop(ONE, "id.next"), 1.4),
+    Row("id-16", "id.next over sys.noop, 50 x 16", over_noop(MANY, "id.next"), 1.4),
+    Row("id-many", "id.next_many of 1000, ids/s of a worker", ids_many, None, unit="/s"),
+    Row("id-lua", "fae.id.next in Lua", ids_in_lua, None, unit=" ns"),
     Row("tls-nginx", "the same over TLS, over nginx's TLS", tls.row("nginx_tls", MANY, ECHO), 1.0),
     Row("tls-plain", "TLS over plain tcp, 50 x 16", tls.row("fae_tls", MANY, ECHO), None),
     Row("short-unix", "connect, call, close, unix", against("limit", "unix", *SHORT, "sys.noop"), 1.12),
