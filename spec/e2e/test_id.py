@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Ids of a running node: exact on the wire, none twice over workers, clients, restarts, kill -9 and clocks that jump."""
+"""Ids of a running node: exact on the wire, none twice over workers, clients, restarts, kill -9 and clocks that jump
+(C8, D45)."""
 import os
 import random
 import signal
@@ -182,6 +183,27 @@ def test_none_twice_over_workers_and_clients(node):
     side_by_side(many + single + [one_by_one] * 3)
     seen.check()
     assert seen.n >= 900000
+
+
+def test_none_twice_over_nodes():
+    seen, nodes = Seen(), []
+    try:
+        for i in range(3):
+            nodes.append(Node("node_id(%d)" % (i * 15), servants=["idrun"], workers=2))
+
+        def work(node):
+            with node.client() as c:
+                for _ in range(3):
+                    seen.add(c.call("idrun.make", 50000))
+        side_by_side([lambda node=node: work(node) for node in nodes * 2])
+        for node in nodes:
+            node.stop()
+    finally:
+        for node in nodes:
+            node.kill()
+            node.remove_folder()
+    seen.check()
+    assert seen.n == 900000
 
 
 @pytest.mark.parametrize("single", [False, True])
