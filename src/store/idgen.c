@@ -211,7 +211,7 @@ void fae_ids_stats(const struct fae_stores *stores, fae_store_stat_fn tell, void
             n_waits[v] += FAE_STAT_GET(cell->n_waits[v]);
     }
     tell(arg, "ids_made_total", "Ids that were made.", true, n_made);
-    tell(arg, "ids_waits_ms_total", "Times a call for ids waited for the next millisecond.", true,
+    tell(arg, "ids_waits_next_total", "Times a call for ids waited for the next millisecond.", true,
          n_waits[FAE_ID_FULL]);
     tell(arg, "ids_waits_disk_total", "Times a call for ids waited for the disk.", true, n_waits[FAE_ID_DISK]);
     tell(arg, "ids_waits_clock_total", "Times a call for ids waited for a clock that was set back.", true,
