@@ -12,6 +12,7 @@ return {
   call = require("fae.call").call,
   remote = require("fae.remote").new,
   config = require("fae.config").get,
+  cache = require "fae.cache",
   log = require "fae.log",
   metrics = require "fae.metrics",
   id = require "fae.id",

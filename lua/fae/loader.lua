@@ -63,6 +63,7 @@ local suggest = runtime_require "fae.suggest"
 -- What require gives to nobody: the parts of the runtime that see the real globals.
 local private = {
   ["fae.core"] = true, ["fae.loader"] = true, ["fae.sandbox"] = true, ["fae.testing"] = true, ["fae.plugin"] = true,
+  ["fae.ffi"] = true,
 }
 
 local fences = {} -- what a file may use beyond the fence; a file that it requires has a fence of its own

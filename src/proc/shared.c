@@ -18,6 +18,7 @@
 #include "rpc/turn.h"
 #include "store/idgen.h"
 #include "store/marks.h"
+#include "store/lcache.h"
 
 /* What regions are sized by; most look at the number of workers alone, which therefore comes first. */
 struct sizes {
@@ -54,6 +55,16 @@ static void series_init(void *mem, const void *sizes)
     fae_series_init(mem, &arg);
 }
 
+static size_t cache_size(const void *sizes)
+{
+    return fae_lcache_size(((const struct sizes *)sizes)->config);
+}
+
+static void cache_init(void *mem, const void *sizes)
+{
+    fae_lcache_init(mem, ((const struct sizes *)sizes)->config);
+}
+
 static const struct fae_shm_region regions[] = {
     { "slots", fae_slots_size, fae_slots_init },
     { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
@@ -66,6 +77,7 @@ static const struct fae_shm_region regions[] = {
     { "hosts", fae_hosts_size, fae_hosts_init },
     { "marks", fae_marks_size, fae_marks_init },
     { "ids", fae_ids_size, fae_ids_init },
+    { "cache", cache_size, cache_init },
 };
 
 enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config)
@@ -99,6 +111,7 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
         fae_mailboxes_close(&s.mail);
         goto fail;
     }
+    s.stores.cache = fae_shm_get(&s.shm, "cache");
     *shared_out = s;
     shared_out->stores.mail = &shared_out->mail;
     return FAE_OK;

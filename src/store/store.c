@@ -12,6 +12,7 @@
 #include "base/hist.h"
 #include "store/idgen.h"
 #include "store/marks.h"
+#include "store/lcache.h"
 
 enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config *config, char *why_out, size_t why_size)
 {
@@ -57,4 +58,6 @@ void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, v
          FAE_STAT_GET(stores->marks->n_writes));
     tell(arg, "marks_write_ns_total", "Time that took.", true, FAE_STAT_GET(stores->marks->write_ns));
     fae_ids_stats(stores, tell, arg);
+    if (stores->cache)
+        fae_lcache_stats(stores->cache, tell, arg);
 }

@@ -15,6 +15,7 @@
 
 struct fae_config;
 struct fae_ids;
+struct fae_lcache;
 struct fae_mailboxes;
 struct fae_marks;
 struct fae_marks_writer;
@@ -28,6 +29,7 @@ struct fae_stores {
     int marks_fd;                          /* eventfd that wakes its writer */
     struct fae_marks_writer *marks_writer; /* in the process that serves */
     struct fae_ids *ids;
+    struct fae_lcache *cache;   /* store/lcache.h; NULL: none */
 };
 
 /* Before the first fork, once shared memory and the data folder are there: takes up what the last node left on disk. May
