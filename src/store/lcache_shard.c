@@ -444,6 +444,16 @@ static bool pass_oldest(struct fae_lcache_shard *shard, const struct fae_lcache_
     return true;
 }
 
+/* Keeps a share of the log free, so that where many in a row deserve a second chance many inserts can give it. */
+static void tidy(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan, struct chances *left)
+{
+    uint32_t limit = plan->n_units - plan->n_units / FAE_LCACHE_FREE;
+
+    while (shard->used > limit && left->n && left->units)
+        if (!pass_oldest(shard, plan, left))
+            repair(shard, plan);
+}
+
 /* Frees `units` in one piece, and takes them. */
 static uint32_t make_room(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan, uint32_t units)
 {
@@ -451,6 +461,7 @@ static uint32_t make_room(struct fae_lcache_shard *shard, const struct fae_lcach
                             .units = FAE_LCACHE_CHANCE_BYTES / FAE_LCACHE_UNIT + units };
     uint32_t room;
 
+    tidy(shard, plan, &left);
     while ((room = room_at_head(shard, plan)) < units) {
         if (skip_to_start(shard, plan, room))
             continue;

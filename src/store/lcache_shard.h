@@ -31,6 +31,8 @@
 #define FAE_LCACHE_CHANCES 16u         /* entries, and ... */
 #define FAE_LCACHE_CHANCE_BYTES 65536u /* ... bytes that one insert copies to the head, and as much again as it needs */
 
+#define FAE_LCACHE_FREE 64u /* the part of the log that is kept free once it is full */
+
 /* The same for all shards of a cache; sizes in bytes. */
 struct fae_lcache_plan {
     size_t shard_size, marks_at, log_at; /* buckets lie behind the struct, then marks, then the log */
