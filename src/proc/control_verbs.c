@@ -19,6 +19,7 @@
 #include "proc/supervisor.h"
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
+#include "store/lcache.h"
 
 #define SLOWLOG_SHOWN 20 /* calls, when nobody says how many */
 
@@ -129,6 +130,43 @@ static void do_slowlog_clear(struct fae_node *node, struct fae_control_client *c
     (void)tail;
     fae_slowlog_clear(node->shared.slowlog);
     fae_control_ok(client, "cleared");
+}
+
+/* ---- the cache ---- */
+
+static void add_cache_stat(void *out, const char *name, const char *help, bool counter, uint64_t value)
+{
+    (void)help;
+    (void)counter;
+    fae_buf_printf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void do_cache_stats(struct fae_node *node, struct fae_control_client *client, int arg, const char *tail)
+{
+    (void)arg;
+    (void)tail;
+    if (!node->shared.stores.cache) {
+        fae_control_err(client, FAE_UNAVAILABLE, "there is no cache");
+        return;
+    }
+    fae_lcache_stats(node->shared.stores.cache, add_cache_stat, &client->out);
+    fae_control_ok(client, "");
+}
+
+/* A shard that a stopped worker holds costs the supervisor 10 ms. */
+static void do_cache_flush(struct fae_node *node, struct fae_control_client *client, int arg, const char *tail)
+{
+    struct fae_lcache *cache = node->shared.stores.cache;
+
+    (void)arg;
+    (void)tail;
+    if (!cache)
+        fae_control_err(client, FAE_UNAVAILABLE, "there is no cache");
+    else if (fae_lcache_flush(fae_lcache_user(cache, node->n_children)) != FAE_LCACHE_YES)
+        fae_control_err(client, FAE_UNAVAILABLE,
+                        "a part of the cache is held by a process that is stopped; the rest is empty");
+    else
+        fae_control_ok(client, "empty");
 }
 
 static void add_slot(struct fae_node *node, unsigned slot, uint64_t now_ms, struct fae_buf *out)
@@ -254,6 +292,8 @@ static const struct verb {
     { "stats", do_stats, 0, NULL },
     { "slowlog clear", do_slowlog_clear, 0, NULL },
     { "slowlog", do_slowlog, 0, "[N]" },
+    { "cache stats", do_cache_stats, 0, NULL },
+    { "cache flush", do_cache_flush, 0, NULL },
     { "reload", do_reload, FAE_RELOAD, NULL },
     { "reload wait", do_reload_wait, FAE_RELOAD, NULL },
     { "reload dry-run", do_reload, FAE_RELOAD_DRY_RUN, NULL },

@@ -69,7 +69,7 @@ int fae_lcache_incr(struct fae_lcache_user *user, const uint8_t *key, size_t key
 /* NO: it was not there */
 int fae_lcache_del(struct fae_lcache_user *user, const uint8_t *key, size_t key_len);
 int fae_lcache_touch(struct fae_lcache_user *user, const uint8_t *key, size_t key_len, double ttl_ms);
-/* Empties it. BUSY: but for the shards that could not be had, of which this waits for the first alone. */
+/* Empties it. BUSY: but for the shards that could not be had in 10 ms. */
 int fae_lcache_flush(struct fae_lcache_user *user);
 
 /* Never waits. */
