@@ -615,14 +615,14 @@ static void put(uint32_t id, uint32_t hash)
     struct fae_lcache_value value = { (uint8_t *)&id, sizeof id, 0 };
     struct fae_lcache_found found;
 
-    if (!fae_lcache_enter(shard, &plan))
+    if (!fae_lcache_enter(shard, &plan, 0))
         abort();
     fae_lcache_find(shard, &plan, &key, &found);
     fae_lcache_put(shard, &plan, &key, &found, &value);
     fae_lcache_leave(shard);
 }
 
-/* Found by a reader, and by one with the mutex? */
+/* Found by a reader, and by one who takes the shard? */
 static bool is_found(uint32_t id, uint32_t hash)
 {
     struct fae_lcache_key key = key_of(&id, hash);
@@ -630,7 +630,7 @@ static bool is_found(uint32_t id, uint32_t hash)
     uint32_t copy = 0;
     bool peeked = fae_lcache_peek(shard, &plan, &key, (uint8_t *)&copy, sizeof copy, &seen);
 
-    assert_true(fae_lcache_enter(shard, &plan));
+    assert_true(fae_lcache_enter(shard, &plan, 0));
     fae_lcache_find(shard, &plan, &key, &found);
     fae_lcache_leave(shard);
     if (peeked) /* TSan's build does not */
@@ -661,9 +661,11 @@ static void a_chain_has_an_end(void **state)
 
 /* ---- the deaths of others ---- */
 
+#define OTHER 7 /* slot of the child */
+
 static int die_inside(void *changing)
 {
-    if (!fae_lcache_enter(shard, &plan))
+    if (!fae_lcache_enter(shard, &plan, OTHER))
         return 1;
     if (*(bool *)changing)
         shard->seq++; /* as every change begins */
@@ -687,6 +689,9 @@ static void who_dies_between_changes_costs_nothing(void **state)
     (void)state;
     put(1, 1);
     assert_int_equal(unit_wait(unit_fork(die_inside, &changing)), 0);
+    fae_lcache_bury(shard, &plan, OTHER + 1); /* somebody else's death */
+    assert_int_equal(shard->owner, OTHER + 1);
+    fae_lcache_bury(shard, &plan, OTHER);
     assert_true(is_found(1, 1));
     put(2, 2);
     assert_true(is_found(2, 2));
@@ -704,6 +709,7 @@ static void who_dies_in_a_change_costs_the_shard(void **state)
         put(1, 1);
         put(2, 1);
         assert_int_equal(unit_wait(unit_fork(die_inside, &changing)), 0);
+        fae_lcache_bury(shard, &plan, OTHER);
         assert_false(is_found(1, 1));
         assert_false(is_found(2, 1));
         assert_int_equal(shard->n_resets, round);
@@ -724,6 +730,14 @@ static pid_t stopped_inside(bool changing)
     return pid;
 }
 
+static void kill_and_bury(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    unit_wait(pid);
+    fae_lcache_bury(shard, &plan, OTHER);
+    assert_int_equal(shard->owner, 0);
+}
+
 static void who_stays_inside_is_not_waited_for(void **state)
 {
     struct fae_lcache_found found;
@@ -739,15 +753,13 @@ static void who_stays_inside_is_not_waited_for(void **state)
     assert_int_equal(found.len, sizeof id);
 #endif
     for (unsigned i = 0; i < 1000; i++) /* one waits, the others do not: this would take 10 s */
-        assert_false(fae_lcache_enter(shard, &plan));
+        assert_false(fae_lcache_enter(shard, &plan, 0));
     assert_int_equal(shard->n_busy, 12345 + 1000);
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    unit_wait(pid);
+    kill_and_bury(pid);
     assert_true(is_found(1, 1));
     pid = stopped_inside(true);
     assert_false(fae_lcache_peek(shard, &plan, &key, buf, sizeof buf, &found)); /* half of a change is none */
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    unit_wait(pid);
+    kill_and_bury(pid);
     assert_false(is_found(1, 1));
     assert_int_equal(shard->n_resets, 1);
 }
@@ -775,7 +787,7 @@ static void nonsense_is_no_end(void **state)
             fae_lcache_peek(shard, &plan, &key, buf, sizeof buf, &found);
             put(i, i % 16);
         }
-        assert_true(fae_lcache_enter(shard, &plan));
+        assert_true(fae_lcache_enter(shard, &plan, 0));
         fae_lcache_clear(shard, &plan);
         fae_lcache_leave(shard);
     }

@@ -199,6 +199,7 @@ static void killed_at_any_instruction(void **state)
         kill(pids[i], SIGKILL);
         status = unit_wait(pids[i]);
         assert_int_equal(status, -SIGKILL); /* or it had ended by itself, with a wrong value */
+        fae_lcache_reap(cache, i);          /* as the supervisor does */
         pids[i] = start(i, unit_random(&random), KEYS, 6);
         n_kills++;
     }

@@ -40,22 +40,13 @@ bool fae_shmutex_lock(struct fae_shmutex *m)
     return took_over(m, pthread_mutex_lock(&m->mutex));
 }
 
-bool fae_shmutex_try(struct fae_shmutex *m, bool *died_out)
-{
-    int rc = pthread_mutex_trylock(&m->mutex);
-
-    if (rc == EBUSY)
-        return false;
-    *died_out = took_over(m, rc);
-    return true;
-}
-
 /* By trying, not pthread_mutex_clocklock, which TSan of Debian 12 does not know; timedlock follows the wall clock. */
 enum fae_err fae_shmutex_lock_within(struct fae_shmutex *m, unsigned ms, bool *died_out)
 {
     uint64_t until_ms = fae_now_ms() + ms + 1;
+    int rc;
 
-    for (unsigned i = 0; !fae_shmutex_try(m, died_out); i++) {
+    for (unsigned i = 0; (rc = pthread_mutex_trylock(&m->mutex)) == EBUSY; i++) {
         if (fae_now_ms() >= until_ms)
             return FAE_TIMEOUT;
         if (i < FAE_SHMUTEX_YIELDS)
@@ -63,6 +54,7 @@ enum fae_err fae_shmutex_lock_within(struct fae_shmutex *m, unsigned ms, bool *d
         else
             nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }
+    *died_out = took_over(m, rc);
     return FAE_OK;
 }
 

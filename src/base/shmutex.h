@@ -20,8 +20,6 @@ bool fae_shmutex_lock(struct fae_shmutex *m);
 /* The same for who must never wait long, since a holder may be stopped in a debugger: TIMEOUT, and it is not held. For
  * locks that are held under a microsecond: it waits by trying again. */
 enum fae_err fae_shmutex_lock_within(struct fae_shmutex *m, unsigned ms, bool *died_out);
-/* False: somebody holds it. */
-bool fae_shmutex_try(struct fae_shmutex *m, bool *died_out);
 void fae_shmutex_unlock(struct fae_shmutex *m);
 
 #endif

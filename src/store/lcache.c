@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The cache as a whole: which shard has a key, what the operations mean, what is counted. Hits and misses are counted in
- * the user's own line, the rest in the shard's, whose mutex is held then.
+ * the user's own line, the rest in the shard's, which is taken then.
  */
 #include "store/lcache.h"
 
@@ -105,10 +105,10 @@ static bool is_there(const struct fae_lcache_found *found)
     return found->at && (found->expires_ms == 0 || found->expires_ms > fae_lcache_now_ms());
 }
 
-/* With the mutex: a writer was in the way, or died there. */
-static bool get_slowly(const struct place *p, uint8_t *buf, size_t cap, struct fae_lcache_found *found)
+/* As writers do: one was in the way. */
+static bool get_slowly(const struct place *p, unsigned slot, uint8_t *buf, size_t cap, struct fae_lcache_found *found)
 {
-    if (!fae_lcache_enter(p->shard, &p->cache->plan))
+    if (!fae_lcache_enter(p->shard, &p->cache->plan, slot))
         return false;
     fae_lcache_find(p->shard, &p->cache->plan, &p->key, found);
     if (found->at)
@@ -124,7 +124,7 @@ int fae_lcache_get(struct fae_lcache_user *user, const uint8_t *key, size_t key_
     struct fae_lcache_found found = { 0 };
 
     if (__builtin_expect(!fae_lcache_peek(p.shard, &p.cache->plan, &p.key, buf, cap, &found), 0) &&
-        !get_slowly(&p, buf, cap, &found))
+        !get_slowly(&p, user->slot, buf, cap, &found))
         found.at = 0;
     if (!is_there(&found)) {
         FAE_STAT_ADD(user->n_misses, 1);
@@ -165,7 +165,8 @@ static inline int put(struct fae_lcache_user *user, const uint8_t *key, size_t k
     bool may;
 
     FAE_ASSERT(len <= FAE_LCACHE_VALUE_MAX);
-    if (!fae_lcache_enter(p.shard, &p.cache->plan))
+    fae_lcache_expect(p.shard, &p.cache->plan, p.key.hash);
+    if (!fae_lcache_enter(p.shard, &p.cache->plan, user->slot))
         return FAE_LCACHE_BUSY;
     fae_lcache_find(p.shard, &p.cache->plan, &p.key, &found);
     may = allowed(rule, &found, version);
@@ -241,7 +242,7 @@ int fae_lcache_incr(struct fae_lcache_user *user, const uint8_t *key, size_t key
     char text[INT64_DIGITS];
     int answer, len;
 
-    if (!fae_lcache_enter(p.shard, &p.cache->plan))
+    if (!fae_lcache_enter(p.shard, &p.cache->plan, user->slot))
         return FAE_LCACHE_BUSY;
     fae_lcache_find(p.shard, &p.cache->plan, &p.key, &found);
     answer = sum(&found, by, init, number_io);
@@ -266,7 +267,7 @@ int fae_lcache_del(struct fae_lcache_user *user, const uint8_t *key, size_t key_
     struct fae_lcache_found found;
     bool was;
 
-    if (!fae_lcache_enter(p.shard, &p.cache->plan))
+    if (!fae_lcache_enter(p.shard, &p.cache->plan, user->slot))
         return FAE_LCACHE_BUSY;
     fae_lcache_find(p.shard, &p.cache->plan, &p.key, &found);
     was = is_there(&found);
@@ -284,7 +285,7 @@ int fae_lcache_touch(struct fae_lcache_user *user, const uint8_t *key, size_t ke
     struct fae_lcache_found found;
     bool was;
 
-    if (!fae_lcache_enter(p.shard, &p.cache->plan))
+    if (!fae_lcache_enter(p.shard, &p.cache->plan, user->slot))
         return FAE_LCACHE_BUSY;
     fae_lcache_find(p.shard, &p.cache->plan, &p.key, &found);
     was = is_there(&found);
@@ -302,7 +303,7 @@ int fae_lcache_flush(struct fae_lcache_user *user)
     for (uint32_t i = 0; i <= cache->shard_mask; i++) {
         struct fae_lcache_shard *shard = shard_at(cache, i);
 
-        if (!fae_lcache_enter(shard, &cache->plan)) {
+        if (!fae_lcache_enter(shard, &cache->plan, user->slot)) {
             answer = FAE_LCACHE_BUSY;
             continue;
         }
@@ -311,6 +312,12 @@ int fae_lcache_flush(struct fae_lcache_user *user)
         fae_lcache_leave(shard);
     }
     return answer;
+}
+
+void fae_lcache_reap(struct fae_lcache *cache, unsigned slot)
+{
+    for (uint32_t i = 0; i <= cache->shard_mask; i++)
+        fae_lcache_bury(shard_at(cache, i), &cache->plan, slot);
 }
 
 /* ---- what is counted ---- */

@@ -72,6 +72,9 @@ int fae_lcache_touch(struct fae_lcache_user *user, const uint8_t *key, size_t ke
 /* Empties it. BUSY: but for the shards that could not be had in 10 ms. */
 int fae_lcache_flush(struct fae_lcache_user *user);
 
+/* The process of the slot is dead, and waited for: what it held is free again. In the supervisor; never waits. */
+void fae_lcache_reap(struct fae_lcache *cache, unsigned slot);
+
 /* Never waits. */
 void fae_lcache_stats(const struct fae_lcache *cache, fae_store_stat_fn tell, void *arg);
 

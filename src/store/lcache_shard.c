@@ -5,19 +5,22 @@
  */
 #include "store/lcache_shard.h"
 
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/hist.h"
 #include "base/limits.h"
 #include "base/sanitize.h"
 
 #define LIVE (1ull << 63)  /* of sizes; without: dead, or a skip */
 #define BYTES_A_BUCKET 96u /* of a shard: at most one entry of 100 bytes a bucket, at 4 % of the memory */
-#define PEEKS 4u           /* before a reader takes the mutex */
-#define PAUSES 256u        /* some 10 us: longer than what others do inside mostly takes */
-#define ENTER_MS 10u       /* a worker's loop stands still meanwhile */
+#define PEEKS 4u           /* before a reader takes the shard as writers do */
+#define PAUSES 200u        /* some 5 us: longer than what others do inside mostly takes */
+#define YIELDS 64u
+#define ENTER_MS 10u /* a worker's loop stands still meanwhile */
 #define SHUT_MS 100u
 
 struct entry {
@@ -86,6 +89,13 @@ uint64_t fae_lcache_now_ms(void)
     return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
 }
 
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
 static uint32_t power_of_two_below(size_t n)
 {
     uint32_t p = 1;
@@ -117,7 +127,6 @@ void fae_lcache_plan(struct fae_lcache_plan *plan_out, size_t shard_size)
 void fae_lcache_shard_init(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan)
 {
     (void)plan;
-    fae_shmutex_init(&shard->lock);
     shard->head = shard->tail = 1;
 }
 
@@ -150,31 +159,43 @@ static void repair(struct fae_lcache_shard *shard, const struct fae_lcache_plan 
     FAE_STAT_ADD(shard->n_resets, 1);
 }
 
-static bool wait_for(struct fae_lcache_shard *shard, bool *died_out)
+static bool take(struct fae_lcache_shard *shard, unsigned slot)
 {
-    uint64_t now_ms;
+    uint32_t nobody = 0;
+
+    return FAE_STAT_GET(shard->owner) == 0 &&
+           atomic_compare_exchange_strong_explicit(&shard->owner, &nobody, slot + 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static bool wait_for(struct fae_lcache_shard *shard, unsigned slot)
+{
+    uint64_t until_ms;
 
     for (unsigned i = 0; i < PAUSES; i++) {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-        if (i % 16 == 15 && fae_shmutex_try(&shard->lock, died_out))
+        pause_cpu();
+        if (take(shard, slot))
             return true;
     }
-    now_ms = fae_lcache_now_ms();
-    if (now_ms < FAE_STAT_GET(shard->shut_until_ms))
+    until_ms = fae_now_ms();
+    if (until_ms < FAE_STAT_GET(shard->shut_until_ms))
         return false;
-    if (fae_shmutex_lock_within(&shard->lock, ENTER_MS, died_out) == FAE_OK)
-        return true;
-    FAE_STAT_SET(shard->shut_until_ms, now_ms + ENTER_MS + SHUT_MS);
+    until_ms += ENTER_MS + 1;
+    for (unsigned i = 0; fae_now_ms() < until_ms; i++) {
+        if (i < YIELDS)
+            sched_yield();
+        else
+            nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+        if (take(shard, slot))
+            return true;
+    }
+    FAE_STAT_SET(shard->shut_until_ms, until_ms + SHUT_MS);
     return false;
 }
 
-bool fae_lcache_enter(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan)
+bool fae_lcache_enter(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan, unsigned slot)
 {
-    bool died = false;
-
-    if (__builtin_expect(!fae_shmutex_try(&shard->lock, &died), 0) && !wait_for(shard, &died)) {
+    if (__builtin_expect(!take(shard, slot), 0) && !wait_for(shard, slot)) {
         atomic_fetch_add_explicit(&shard->n_busy, 1, memory_order_relaxed);
         return false;
     }
@@ -189,7 +210,18 @@ void fae_lcache_leave(struct fae_lcache_shard *shard)
 
     if (seq & 1)
         atomic_store_explicit(&shard->seq, seq + 1, memory_order_release);
-    fae_shmutex_unlock(&shard->lock);
+    atomic_store_explicit(&shard->owner, 0, memory_order_release);
+}
+
+void fae_lcache_bury(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan, unsigned slot)
+{
+    /* What the dead one wrote is seen: it was waited for. */
+    if (atomic_load_explicit(&shard->owner, memory_order_acquire) != slot + 1)
+        return;
+    if (FAE_STAT_GET(shard->seq) & 1)
+        repair(shard, plan);
+    FAE_STAT_SET(shard->shut_until_ms, 0);
+    fae_lcache_leave(shard);
 }
 
 /* ---- marks ---- */
@@ -210,7 +242,7 @@ void fae_lcache_mark(struct fae_lcache_shard *shard, const struct fae_lcache_pla
 /* ---- readers ---- */
 
 #if FAE_TSAN
-/* What a reader sees half-written is a race by design; TSan is shown the way with the mutex alone. */
+/* What a reader sees half-written is a race by design; TSan is shown the way of writers alone. */
 bool fae_lcache_peek(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan,
                      const struct fae_lcache_key *key, uint8_t *buf, size_t cap, struct fae_lcache_found *found_out)
 {
@@ -268,15 +300,18 @@ bool fae_lcache_peek(struct fae_lcache_shard *shard, const struct fae_lcache_pla
             found_out->bytes = NULL;
             return true;
         }
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
+        pause_cpu();
     }
     return false;
 }
 #endif
 
 /* ---- writers ---- */
+
+void fae_lcache_expect(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan, uint32_t hash)
+{
+    __builtin_prefetch(&buckets_of(shard)[hash & plan->bucket_mask]);
+}
 
 /* The word that leads to the entry: of its bucket, or of the one before it. NULL: none does. */
 static uint32_t *link_to(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan, uint32_t hash, uint32_t at)

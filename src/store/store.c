@@ -48,8 +48,8 @@ void fae_stores_rest(struct fae_stores *stores)
 
 void fae_stores_reap(struct fae_stores *stores, unsigned slot)
 {
-    (void)stores;
-    (void)slot;
+    if (stores->cache)
+        fae_lcache_reap(stores->cache, slot);
 }
 
 void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, void *arg)
