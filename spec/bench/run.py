@@ -22,6 +22,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import cache  # noqa: E402
 import procs  # noqa: E402
 import tls  # noqa: E402
 import web  # noqa: E402
@@ -77,7 +78,11 @@ def pack(value):
     """As much msgpack as the requests here need."""
     if isinstance(value, float):
         return b"\xcb" + struct.pack(">d", value)
+    if isinstance(value, bool):
+        return b"\xc3" if value else b"\xc2"
     if isinstance(value, int):
+        if value > 65535:
+            return b"\xce" + struct.pack(">I", value)
         return bytes([value]) if value < 128 else b"\xcd" + struct.pack(">H", value)
     if isinstance(value, str):
         return bytes([0xA0 | len(value)]) + value.encode()
@@ -189,6 +194,12 @@ class Bench:
         with open(script, "w") as f:
             f.write(TARANTOOL_SCRIPT.format(path=path, port=port))
         return Server("tarantool", [binary, script], [f"tcp://127.0.0.1:{port}"], self.server_cpu)
+
+    def start_cache1(self):
+        return cache.start(self, 1)
+
+    def start_cache2(self):
+        return cache.start(self, 2)
 
     def start_page(self):
         return web.start(self, installed)
@@ -452,6 +463,15 @@ ROWS = [
         web.page("calls_per_s", ask, raw, "calls=1&kept=1", *PAGES), None),
     Row("php-page-p99", "p99 of that page over one of none, 300/s",
         web.page("p99_us", ask, raw, "calls=1", *PAGES, "--rate", "300"), None),
+    Row("lc-get", "lc.get of 100 bytes over sys.noop, 50 x 16", cache.over_noop(request, *MANY), 1.5),
+    Row("lc-get-redis", "the same over redis GET", cache.over_peer(request, raw, "redis", *MANY), 1.0),
+    Row("lc-get-memcached", "the same over memcached get", cache.over_peer(request, raw, "memcached", *MANY), 1.0),
+    Row("cache-get", "fae.cache.get from Lua, 100 bytes", cache.in_lua(request, "get"), 45, unit=" ns"),
+    Row("cache-set", "fae.cache.set", cache.in_lua(request, "set"), 45, unit=" ns"),
+    Row("cache-get-2", "get, two workers at once", cache.in_lua_twice(request, "get"), 85, unit=" ns"),
+    Row("cache-set-2", "set, two workers at once", cache.in_lua_twice(request, "set"), 85, unit=" ns"),
+    Row("cache-flood", "100,000 keys all but alike over random", cache.flood(request), 2.0),
+    Row("cache-entry", "bytes of an entry beyond key and 100 bytes", cache.entry(request), 80, unit="B", rounds=1),
     Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),
     Row("reload-load", "p99 under 10 reloads/s over quiet", reload_under_load, 2.0, rounds=1),
     Row("reload-rss", "RSS after 1,000 good + 1,000 bad reloads", reload_memory, 1.05, rounds=1),

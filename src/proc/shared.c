@@ -17,8 +17,8 @@
 #include "rpc/stats.h"
 #include "rpc/turn.h"
 #include "store/idgen.h"
-#include "store/marks.h"
 #include "store/lcache.h"
+#include "store/marks.h"
 
 /* What regions are sized by; most look at the number of workers alone, which therefore comes first. */
 struct sizes {

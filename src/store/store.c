@@ -11,8 +11,8 @@
 #include "base/config.h"
 #include "base/hist.h"
 #include "store/idgen.h"
-#include "store/marks.h"
 #include "store/lcache.h"
+#include "store/marks.h"
 
 enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config *config, char *why_out, size_t why_size)
 {

@@ -29,7 +29,7 @@ struct fae_stores {
     int marks_fd;                          /* eventfd that wakes its writer */
     struct fae_marks_writer *marks_writer; /* in the process that serves */
     struct fae_ids *ids;
-    struct fae_lcache *cache;   /* store/lcache.h; NULL: none */
+    struct fae_lcache *cache;              /* store/lcache.h; NULL: none */
 };
 
 /* Before the first fork, once shared memory and the data folder are there: takes up what the last node left on disk. May
