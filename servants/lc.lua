@@ -19,7 +19,7 @@ lc.method("gets", { args = { "string" }, idempotent = true, doc = "{value, versi
     return nil, version
   end)
 
-lc.method("get_many", { args = { "array" }, idempotent = true, doc = "those of the keys that are there, {key = value}" },
+lc.method("get_many", { args = { "array" }, idempotent = true, doc = "those of them that are there, {key = value}" },
   function(_, keys)
     for i = 1, #keys do
       if type(keys[i]) ~= "string" then return nil, fae.err("BAD_ARGS", ("key %d is no string"):format(i)) end

@@ -35,7 +35,8 @@ end)
 
 describe("require does not give", function()
   for _, name in ipairs { "ffi", "package", "jit.opt", "jit.util", "jit.dump", "busted", "cjson", "../../etc/passwd",
-    "fae.core", "fae.loader", "fae.sandbox", "fae.testing", "fae.ffi", "fae.builtin", "fae.core.x", "/fae.core", "fae..core" } do
+    "fae.core", "fae.loader", "fae.sandbox", "fae.testing", "fae.ffi", "fae.builtin",
+    "fae.core.x", "/fae.core", "fae..core" } do
     it(name, function() raises("module .* is n", ("return require(%q)"):format(name)) end)
   end
 end)

@@ -2,8 +2,8 @@
  *
  * The cache that all workers of a node share, in shared memory of exactly cache_size bytes: keys and values of any bytes,
  * each with an optional time to live. What does not fit pushes out the oldest that nobody asked for. It survives the
- * death of any process; one that is killed while it writes costs the entries of its shard (lcache_shard.h). A restart of
- * the node begins with an empty cache.
+ * death of any process; one that is killed while it writes costs the entries of its shard (lcache_shard.h), and what others
+ * ask of that shard until the supervisor has noticed. A restart of the node begins with an empty cache.
  *
  * Functions that Lua reaches by ffi never raise, allocate or call back; lua/fae/ffi.lua declares them.
  */
