@@ -28,7 +28,8 @@ local function nothing() end
 -- A miss would be a fault: it fills the cache first.
 local rounds = { get = get_all, set = set_all, fill = nothing }
 
-cachebench.method("run", { args = { "string", "int" }, timeout_ms = 60000, doc = "pid, and ns of an operation in the median round" },
+cachebench.method("run", { args = { "string", "int" }, timeout_ms = 60000,
+  doc = "pid, and ns of an operation in the median round" },
   function(_, what, ms)
     local round, now = rounds[what], fae.time.monotonic_us
     set_all()
@@ -43,13 +44,16 @@ cachebench.method("run", { args = { "string", "int" }, timeout_ms = 60000, doc =
     return fae.json.encode { pid = about().pid, ns = took[math.ceil(#took / 2)] * 1e9 / KEYS }
   end)
 
--- X7: keys that differ as little as can be against keys that differ in everything; microseconds for all of them, the best of 5.
-cachebench.method("flood", { args = { "boolean", "int" }, timeout_ms = 60000, doc = "microseconds for n new keys" },
+-- X7: keys that differ as little as can be against keys that differ in everything; microseconds for all of them, the
+-- best of 5.
+cachebench.method("flood", { args = { "boolean", "int" }, timeout_ms = 60000,
+  doc = "microseconds for n new keys" },
   function(_, crafted, n)
     local list, head = {}, ("k"):rep(40)
     for i = 1, n do
       if i % 10000 == 0 then fae.sleep(0) end
-      list[i] = crafted and ("%s%09d"):format(head, i) or ("%016x%033d"):format(math.random(2 ^ 52), math.random(2 ^ 31))
+      list[i] = crafted and ("%s%09d"):format(head, i)
+        or ("%016x%033d"):format(math.random(2 ^ 52), math.random(2 ^ 31))
     end
     local least = math.huge
     for _ = 1, 5 do
@@ -63,7 +67,8 @@ cachebench.method("flood", { args = { "boolean", "int" }, timeout_ms = 60000, do
     return fae.json.encode { us = least * 1e6 }
   end)
 
-cachebench.method("entry", { args = { "int" }, timeout_ms = 60000, doc = "bytes an entry takes in a full cache" },
+cachebench.method("entry", { args = { "int" }, timeout_ms = 60000,
+  doc = "bytes an entry takes in a full cache, beyond key and value" },
   function(_, n)
     cache.flush()
     for i = 1, n do
