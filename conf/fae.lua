@@ -73,7 +73,7 @@ node_id(0)
 -- what an id is made of: fae has 5 bits of tag and 5 of node, snowflake 10 of node (fae, snowflake)
 id_layout "fae"
 
--- bytes of memory of the cache that all workers share (8MiB to 1024GiB)
+-- bytes of memory of the cache that all workers share, at most an eighth of the memory there is (8MiB to 1024GiB)
 cache_size "64MiB"
 
 -- have a kv store in data_dir
@@ -172,7 +172,7 @@ watchdog_warn_ms(2000)
 -- milliseconds of silence after which a worker is killed and replaced (200 to 600000)
 watchdog_kill_ms(5000)
 
--- bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced; all workers together at most half of the memory there is (16MiB to 64GiB)
+-- bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced; all workers together at most two fifths of the memory there is (16MiB to 64GiB)
 lua_memory_max "512MiB"
 
 -- where calls are served (at most 16)

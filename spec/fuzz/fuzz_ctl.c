@@ -31,7 +31,7 @@ static void open_node(void)
     fae_log_init(&quiet, "fuzz");
     node = fae_zalloc(sizeof *node);
     fae_config_init(&node->config);
-    FAE_ASSERT(fae_shared_open(&node->shared, 1, &node->config) == FAE_OK); /* as the supervisor has it */
+    FAE_ASSERT(fae_shared_open(&node->shared, 1, &node->config, UINT64_MAX) == FAE_OK); /* as the supervisor has it */
     node->n_listeners = 1;
     strcpy(node->listeners[0].text, "unix:fae.sock");
     node->control.fd = -1;

@@ -9,7 +9,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "base/config.h"
 #include "base/hist.h"
 #include "base/sanitize.h"
 #include "store/lcache.h"
@@ -44,16 +43,13 @@ static double version;
 
 static int set_up_size(size_t size)
 {
-    static struct fae_config config;
     size_t pages = (size + PAGE - 1) / PAGE * PAGE;
     uint8_t *mem = mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     if (mem == MAP_FAILED || mprotect(mem + pages, PAGE, PROT_NONE))
         return -1;
-    config.cache_size = size;
-    assert_int_equal(fae_lcache_size(&config), size);
     cache = (struct fae_lcache *)mem;
-    fae_lcache_init(cache, &config);
+    fae_lcache_init(cache, size);
     me = fae_lcache_user(cache, 0);
     return 0;
 }

@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
-#include "base/config.h"
 #include "base/hist.h"
 #include "store/lcache.h"
 
@@ -35,14 +34,12 @@ static struct fae_lcache *cache;
 
 static int set_up(void **state)
 {
-    static const struct fae_config config = { .cache_size = SIZE };
-
     (void)state;
     cache = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (cache == MAP_FAILED || shared == MAP_FAILED)
         return -1;
-    fae_lcache_init(cache, &config);
+    fae_lcache_init(cache, SIZE);
     return 0;
 }
 

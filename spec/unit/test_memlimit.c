@@ -93,8 +93,9 @@ static void all_that_is_left_fits(void **state)
     (void)state;
     for (unsigned i = 0; i < UNIT_N(limits); i++)
         for (unsigned n = 1; n <= 8; n *= 2) {
-            uint64_t lua = fae_memlimit_lua(limits[i], n), all = (lua + lua / 4) * n + 2 * fae_memlimit_io(limits[i]);
+            uint64_t lua = fae_memlimit_lua(limits[i], n), all = (lua + lua / 4) * n;
 
+            all += 2 * fae_memlimit_io(limits[i]) + fae_memlimit_cache(limits[i]);
             assert_true(all <= limits[i] / 100 * 86);
         }
     assert_int_equal(fae_memlimit_lua(256 * FAE_MIB, FAE_WORKERS_MAX), 8 * FAE_MIB);

@@ -58,12 +58,13 @@ const struct fae_opt fae_config_opts[] = {
         "one call in so many is put into the slow log however quick it was; 0 means none"),
     OPT("secrets", LIST, secrets, "password passwd pass pwd secret token key auth authorization cookie", 0, 0, NULL,
         "keys of maps whose values are never logged"),
-    AT_START("node_id", UINT, node_id, "0", 0, 1023, NULL,
-             "number of this node in the ids it makes, no two nodes' the same; 0 to 31, with id_layout snowflake to 1023"),
+    AT_START(
+        "node_id", UINT, node_id, "0", 0, 1023, NULL,
+        "number of this node in the ids it makes, no two nodes' the same; 0 to 31, with id_layout snowflake to 1023"),
     AT_START("id_layout", ENUM, id_layout, "fae", 0, 0, "fae|snowflake",
              "what an id is made of: fae has 5 bits of tag and 5 of node, snowflake 10 of node"),
     AT_START("cache_size", BYTES, cache_size, "64MiB", 8 * FAE_MIB, 1024ull * 1024 * FAE_MIB, NULL,
-             "bytes of memory of the cache that all workers share"),
+             "bytes of memory of the cache that all workers share, at most an eighth of the memory there is"),
     AT_START("kv", BOOL, kv, "true", 0, 0, NULL, "have a kv store in data_dir"),
     AT_START("kv_fast", BOOL, kv_fast, "false", 0, 0, NULL,
              "have a second kv store that does not wait for the disk, and may lose everything when power fails"),
@@ -131,7 +132,7 @@ const struct fae_opt fae_config_opts[] = {
              "milliseconds of silence after which a worker is killed and replaced"),
     OPT("lua_memory_max", BYTES, lua_memory_max, "512MiB", 16 * FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
         "bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced; all "
-        "workers together at most half of the memory there is"),
+        "workers together at most two fifths of the memory there is"),
 };
 
 const unsigned fae_config_n_opts = sizeof fae_config_opts / sizeof *fae_config_opts;

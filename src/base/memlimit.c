@@ -14,9 +14,10 @@
 
 #include "base/limits.h"
 
-#define LUA_PERCENT 48 /* and a quarter more is 60 */
-#define IO_PART 8
-#define LUA_LEAST (8 * FAE_MIB) /* less would refuse everything */
+#define LUA_PERCENT 38 /* and a quarter more is 47.5 */
+#define PART 8
+#define LUA_LEAST (8 * FAE_MIB)   /* less would refuse everything */
+#define CACHE_LEAST (8 * FAE_MIB) /* less would hold no large value */
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -113,5 +114,10 @@ uint64_t fae_memlimit_lua(uint64_t limit_bytes, unsigned n_workers)
 
 uint64_t fae_memlimit_io(uint64_t limit_bytes)
 {
-    return limit_bytes / IO_PART;
+    return limit_bytes / PART;
+}
+
+uint64_t fae_memlimit_cache(uint64_t limit_bytes)
+{
+    return limit_bytes / PART < CACHE_LEAST ? CACHE_LEAST : limit_bytes / PART;
 }

@@ -90,7 +90,7 @@ static enum fae_err load(const struct check *check, const struct fae_bundle *bun
     struct fae_vm_opts opts = { .config = &check->config };
     struct fae_shared shared;
     struct fae_vm *vm;
-    enum fae_err err = fae_shared_open(&shared, 1, &check->config);
+    enum fae_err err = fae_shared_open(&shared, 1, &check->config, UINT64_MAX);
 
     if (err)
         return err;

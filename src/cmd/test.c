@@ -43,7 +43,7 @@ static enum fae_err open_world(struct world *w, const struct fae_config *config)
     char why[600];
 
     snprintf(w->dir, sizeof w->dir, "/tmp/fae-test-XXXXXX");
-    if (!mkdtemp(w->dir) || fae_shared_open(&w->shared, 1, config) != FAE_OK) {
+    if (!mkdtemp(w->dir) || fae_shared_open(&w->shared, 1, config, UINT64_MAX) != FAE_OK) {
         fprintf(stderr, "fae test: %s: %s\n", w->dir, strerror(errno));
         return FAE_SYSTEM;
     }

@@ -24,6 +24,7 @@
 struct sizes {
     unsigned n_workers;
     const struct fae_config *config;
+    size_t cache_size;
 };
 
 static size_t slowlog_size(const void *sizes)
@@ -57,12 +58,12 @@ static void series_init(void *mem, const void *sizes)
 
 static size_t cache_size(const void *sizes)
 {
-    return fae_lcache_size(((const struct sizes *)sizes)->config);
+    return ((const struct sizes *)sizes)->cache_size;
 }
 
 static void cache_init(void *mem, const void *sizes)
 {
-    fae_lcache_init(mem, ((const struct sizes *)sizes)->config);
+    fae_lcache_init(mem, ((const struct sizes *)sizes)->cache_size);
 }
 
 static const struct fae_shm_region regions[] = {
@@ -80,9 +81,10 @@ static const struct fae_shm_region regions[] = {
     { "cache", cache_size, cache_init },
 };
 
-enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config)
+enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config,
+                             uint64_t cache_max)
 {
-    const struct sizes sizes = { n_workers, config };
+    const struct sizes sizes = { n_workers, config, config->cache_size < cache_max ? config->cache_size : cache_max };
     struct fae_shared s = { 0 };
     enum fae_err err;
     int why;

@@ -34,8 +34,10 @@ struct fae_shared {
     struct fae_stores stores;
 };
 
-/* The configuration is read while this runs. errno tells why not; nothing stays open then. */
-enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config);
+/* The configuration is read while this runs; the cache has cache_max bytes at most. errno tells why not; nothing stays open
+ * then. */
+enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config,
+                             uint64_t cache_max);
 void fae_shared_close(struct fae_shared *shared);
 
 #endif

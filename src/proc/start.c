@@ -359,11 +359,10 @@ static void tell_memory(const char *option, uint64_t asked, uint64_t left, uint6
                  option, left / FAE_MIB, asked / FAE_MIB, limit / FAE_MIB);
 }
 
-/* The kernel would end a process that takes more; these two make calls or clients fail instead. */
-static void fit_memory(struct fae_node *node)
+/* The kernel would end a process that takes more; these make calls or clients fail instead. */
+static void fit_memory(struct fae_node *node, uint64_t limit)
 {
     struct fae_slots *slots = node->shared.slots;
-    uint64_t limit = fae_memlimit("");
 
     if (limit == UINT64_MAX)
         return;
@@ -371,17 +370,19 @@ static void fit_memory(struct fae_node *node)
     slots->io_max = fae_memlimit_io(limit);
     tell_memory("lua_memory_max", node->config.lua_memory_max, slots->lua_max, limit);
     tell_memory("in_max", node->config.in_max, slots->io_max, limit);
+    tell_memory("cache_size", node->config.cache_size, fae_memlimit_cache(limit), limit);
     tell_memory("out_max", node->config.out_max, slots->io_max, limit);
 }
 
 static int step_shared(struct fae_node *node)
 {
+    uint64_t limit = fae_memlimit("");
     char text[200];
 
-    if (!fae_shared_open(&node->shared, node->n_workers, &node->config)) {
+    if (!fae_shared_open(&node->shared, node->n_workers, &node->config, fae_memlimit_cache(limit))) {
         atomic_store(&node->shared.slots->log_level, (uint32_t)node->config.log_level);
         fae_log_follow(&node->shared.slots->log_level);
-        fit_memory(node);
+        fit_memory(node, limit);
         return 0;
     }
     snprintf(text, sizeof text, "cannot make the shared memory: %s", strerror(errno));

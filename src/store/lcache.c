@@ -14,7 +14,6 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
-#include "base/config.h"
 #include "base/hist.h"
 #include "store/lcache_shard.h"
 
@@ -46,28 +45,23 @@ struct place {
 _Static_assert(sizeof(struct fae_lcache_user) == 64, "no two processes write one line");
 _Static_assert(sizeof(struct fae_lcache) <= 2 * PAGE, "the rest is the shards'");
 
-size_t fae_lcache_size(const struct fae_config *config)
-{
-    return config->cache_size;
-}
-
 static struct fae_lcache_shard *shard_at(struct fae_lcache *cache, uint32_t i)
 {
     return (struct fae_lcache_shard *)(cache->shards + i * cache->plan.shard_size);
 }
 
-void fae_lcache_init(void *mem, const struct fae_config *config)
+void fae_lcache_init(void *mem, size_t size)
 {
     struct fae_lcache *cache = mem;
     uint32_t n_shards = 1;
 
-    while (n_shards < SHARDS_MAX && config->cache_size / (n_shards * 2) >= FAE_LCACHE_SHARD_MIN)
+    while (n_shards < SHARDS_MAX && size / (n_shards * 2) >= FAE_LCACHE_SHARD_MIN)
         n_shards *= 2;
-    cache->size = config->cache_size;
+    cache->size = size;
     cache->shard_mask = n_shards - 1;
     if (getrandom(&cache->seed, sizeof cache->seed, 0) != sizeof cache->seed)
         cache->seed = fae_now_ns();
-    fae_lcache_plan(&cache->plan, (config->cache_size - sizeof *cache) / n_shards / PAGE * PAGE);
+    fae_lcache_plan(&cache->plan, (size - sizeof *cache) / n_shards / PAGE * PAGE);
     for (uint32_t i = 0; i < n_shards; i++)
         fae_lcache_shard_init(shard_at(cache, i), &cache->plan);
     for (uint32_t i = 0; i < FAE_SLOTS_MAX; i++)

@@ -36,9 +36,8 @@ enum fae_lcache_answer {
     FAE_LCACHE_RANGE = 3, /* incr: the sum is beyond an int64 */
 };
 
-/* Region functions; config: its cache_size. */
-size_t fae_lcache_size(const struct fae_config *config);
-void fae_lcache_init(void *mem, const struct fae_config *config); /* mem is zeroed */
+/* A region of so many bytes, 8 MiB at least; mem is zeroed. */
+void fae_lcache_init(void *mem, size_t size);
 
 /* One thread of the slot's process uses it. */
 struct fae_lcache_user *fae_lcache_user(struct fae_lcache *cache, unsigned slot);
