@@ -35,6 +35,19 @@ static const char int64_source[] =
     "end\n"
     "return make, split\n";
 
+/* LuaJIT's own number of a type stands so many bytes before a cdata's value; 0: not where it was looked for. To read it
+ * costs nothing, to ask in Lua 160 ns (measured, of a call that takes 400). */
+static unsigned type_before;
+enum { TYPE_INT64 = 11, TYPE_UINT64 = 12 }; /* CTID_ of lj_ctype.h */
+
+static unsigned type_of(const uint8_t *value, unsigned before)
+{
+    uint16_t type;
+
+    memcpy(&type, value - before, sizeof type);
+    return type;
+}
+
 static void set_registry(lua_State *L, const void *key)
 {
     lua_pushlightuserdata(L, (void *)key);
@@ -47,6 +60,8 @@ static void get_registry(lua_State *L, const void *key)
     lua_pushlightuserdata(L, (void *)key);
     lua_rawget(L, LUA_REGISTRYINDEX);
 }
+
+static void learn_types(lua_State *L);
 
 void fae_codec_open(lua_State *L)
 {
@@ -66,6 +81,7 @@ void fae_codec_open(lua_State *L)
     lua_call(L, 1, 2);
     set_registry(L, &split_int_key);
     set_registry(L, &make_int_key);
+    learn_types(L);
 }
 
 void fae_codec_mark(lua_State *L, enum fae_mark mark)
@@ -82,6 +98,24 @@ static void push_int64(lua_State *L, uint64_t bits, bool is_signed)
     lua_pushnumber(L, (double)(uint32_t)(bits >> 32));
     lua_pushboolean(L, is_signed);
     lua_call(L, 3, 1);
+}
+
+/* Looks where the type stands, with 64-bit pointers in the header and with others; not found, nothing relies on it. */
+static void learn_types(lua_State *L)
+{
+    static const unsigned places[] = { 6, 2 };
+    const uint64_t bits = 0x0123456789abcdefu;
+    const uint8_t *i, *u;
+
+    push_int64(L, bits, true);
+    push_int64(L, bits, false);
+    i = lua_topointer(L, -2);
+    u = lua_topointer(L, -1);
+    for (unsigned n = 0; n < 2 && !type_before; n++)
+        if (memcmp(i, &bits, sizeof bits) == 0 && memcmp(u, &bits, sizeof bits) == 0 &&
+            type_of(i, places[n]) == TYPE_INT64 && type_of(u, places[n]) == TYPE_UINT64)
+            type_before = places[n];
+    lua_pop(L, 2);
 }
 
 static void push_ext(lua_State *L, const struct fae_mp_token *t)
@@ -270,10 +304,16 @@ int fae_codec_is_int64(lua_State *L, int idx)
 
 static enum fae_err put_cdata(lua_State *L, int idx, struct fae_buf *out)
 {
+    const uint8_t *value = lua_topointer(L, idx);
     uint64_t low, high, bits;
     bool is_signed;
     int top = lua_gettop(L);
 
+    if (type_before && type_of(value, type_before) == TYPE_INT64) {
+        memcpy(&bits, value, sizeof bits);
+        fae_mp_int(out, (int64_t)bits);
+        return FAE_OK;
+    }
     lua_pushvalue(L, idx);
     get_registry(L, &split_int_key);
     lua_insert(L, -2);
