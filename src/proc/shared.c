@@ -18,6 +18,7 @@
 #include "rpc/turn.h"
 #include "store/idgen.h"
 #include "store/lcache.h"
+#include "store/locks.h"
 #include "store/marks.h"
 
 /* What regions are sized by; most look at the number of workers alone, which therefore comes first. */
@@ -66,6 +67,16 @@ static void cache_init(void *mem, const void *sizes)
     fae_lcache_init(mem, ((const struct sizes *)sizes)->cache_size);
 }
 
+static size_t locks_size(const void *sizes)
+{
+    return fae_locks_size(&((const struct sizes *)sizes)->config->locks_max);
+}
+
+static void locks_init(void *mem, const void *sizes)
+{
+    fae_locks_init(mem, &((const struct sizes *)sizes)->config->locks_max);
+}
+
 static const struct fae_shm_region regions[] = {
     { "slots", fae_slots_size, fae_slots_init },
     { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
@@ -79,6 +90,7 @@ static const struct fae_shm_region regions[] = {
     { "marks", fae_marks_size, fae_marks_init },
     { "ids", fae_ids_size, fae_ids_init },
     { "cache", cache_size, cache_init },
+    { "locks", locks_size, locks_init },
 };
 
 enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config,
@@ -107,6 +119,7 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
     s.stores.data_dir = "";
     s.stores.marks = fae_shm_get(&s.shm, "marks");
     s.stores.ids = fae_shm_get(&s.shm, "ids");
+    s.stores.locks = fae_shm_get(&s.shm, "locks");
     s.stores.marks_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s.stores.marks_fd < 0) {
         err = FAE_SYSTEM;

@@ -12,6 +12,7 @@
 #include "base/hist.h"
 #include "store/idgen.h"
 #include "store/lcache.h"
+#include "store/locks.h"
 #include "store/marks.h"
 
 enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config *config, char *why_out, size_t why_size)
@@ -21,12 +22,14 @@ enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config 
     if (err)
         return err;
     fae_ids_open(stores, config);
+    fae_locks_open(stores, fae_lock_now_ms());
     return FAE_OK;
 }
 
 void fae_stores_close(struct fae_stores *stores)
 {
     fae_ids_close(stores);
+    fae_locks_close(stores, fae_lock_now_ms());
     fae_marks_close(stores->marks, stores->data_dir);
 }
 
@@ -38,6 +41,8 @@ enum fae_err fae_stores_serve(struct fae_stores *stores, const struct fae_config
     (void)config;
     if (err)
         snprintf(why_out, why_size, "%s/marks: cannot be served: %s", stores->data_dir, strerror(errno));
+    else
+        fae_locks_serve(stores);
     return err;
 }
 
@@ -50,6 +55,7 @@ void fae_stores_reap(struct fae_stores *stores, unsigned slot)
 {
     if (stores->cache)
         fae_lcache_reap(stores->cache, slot);
+    fae_locks_reap(stores, slot);
 }
 
 void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, void *arg)
@@ -60,4 +66,5 @@ void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, v
     fae_ids_stats(stores, tell, arg);
     if (stores->cache)
         fae_lcache_stats(stores->cache, tell, arg);
+    fae_locks_stats(stores, tell, arg);
 }

@@ -16,6 +16,7 @@
 struct fae_config;
 struct fae_ids;
 struct fae_lcache;
+struct fae_locks;
 struct fae_mailboxes;
 struct fae_marks;
 struct fae_marks_writer;
@@ -30,6 +31,7 @@ struct fae_stores {
     struct fae_marks_writer *marks_writer; /* in the process that serves */
     struct fae_ids *ids;
     struct fae_lcache *cache;              /* store/lcache.h; NULL: none */
+    struct fae_locks *locks;
 };
 
 /* Before the first fork, once shared memory and the data folder are there: takes up what the last node left on disk. May
