@@ -4,6 +4,7 @@
  */
 #include "store/locks.h"
 
+#include <pthread.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -21,14 +22,28 @@ uint64_t fae_lock_now_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+static _Thread_local uint64_t tokens[TOKENS];
+static _Thread_local unsigned n_left;
+
+/* Or two processes would have the same. */
+static void forget_tokens(void)
+{
+    n_left = 0;
+}
+
+static void forget_in_children(void)
+{
+    FAE_ASSERT(pthread_atfork(NULL, NULL, forget_tokens) == 0);
+}
+
 uint64_t fae_lock_token(void)
 {
-    static _Thread_local uint64_t tokens[TOKENS];
-    static _Thread_local unsigned n_left;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     uint64_t token;
 
     do {
         if (n_left == 0) {
+            pthread_once(&once, forget_in_children);
             FAE_ASSERT(getrandom(tokens, sizeof tokens, 0) == (ssize_t)sizeof tokens);
             n_left = TOKENS;
         }
