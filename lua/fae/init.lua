@@ -16,6 +16,7 @@ return {
   log = require "fae.log",
   metrics = require "fae.metrics",
   id = require "fae.id",
+  lock = require "fae.lock",
   json = require "fae.json",
   msgpack = require "fae.msgpack",
   time = time,

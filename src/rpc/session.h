@@ -22,6 +22,7 @@
 #include "rpc/message.h"
 #include "wire/msgpack.h"
 
+struct fae_held;
 struct fae_server;
 struct fae_tls;
 
@@ -42,19 +43,20 @@ struct fae_session {
     struct fae_inbuf *in;  /* NULL while nothing waits */
     const uint8_t *turn;   /* this turn's input, in the server's arena or in `in` */
     uint32_t turn_len;
-    uint32_t out_sent; /* of out.len */
+    uint32_t out_sent;   /* of out.len */
     struct fae_tls *tls; /* NULL: a plain session */
     struct fae_buf out;
     uint64_t got_ticks; /* when this turn's input, or the input that waits, was received */
     uint32_t rid_hash;  /* of the last rid that a context of its calls had; the service's own */
     uint32_t seen_ms;   /* the last bytes came, or it was accepted */
     uint32_t opened_ms;
-    uint32_t n_made; /* calls and notifications that came */
+    uint32_t n_made;    /* calls and notifications that came */
     uint32_t in_since;  /* ms: when the partial message began */
     uint32_t out_since; /* ms: the last progress of output */
     uint32_t held[FAE_HELD_KINDS]; /* bytes that count in the server's */
     uint32_t id;
-    int32_t service_ref; /* the service's own; 0 at first */
+    int32_t service_ref;   /* the service's own; 0 at first */
+    struct fae_held *held; /* the service's own, which it gives up when the session closes; NULL at first */
     int fd;
     struct fae_caller own;         /* who it is by itself */
     struct fae_caller caller;      /* whose calls these are that bring no context: as `own`, and its context's token */

@@ -341,6 +341,7 @@ struct fae_vm *fae_vm_new(const struct fae_vm_opts *opts)
     fae_list_init(&vm->runnable);
     fae_list_init(&vm->old);
     fae_list_init(&vm->events);
+    fae_list_init(&vm->lock_waits);
     if (opts->loop)
         fae_timer_init(&vm->more, opts->loop, fae_task_run_more, vm);
     vm->L = lua_newstate(fae_lua_allocate, &vm->memory);

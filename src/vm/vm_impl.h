@@ -75,6 +75,15 @@ struct fae_vm {
     int context_keys[3];    /* observe.c: rid reason uid */
     int call_ref;           /* the one `call` object: shows the running task's call */
     volatile int interrupted;
+    /* bind_lock.c */
+    struct fae_list lock_waits; /* tasks that wait for locks */
+    unsigned n_lock_wants_disk; /* of them for numbers from the disk */
+    uint32_t locks_handed;      /* to this process, when all of them were looked at last ... */
+    uint64_t locks_looked_ms;   /* ... and when a tick was */
+    struct {
+        uint32_t session, caller, len;
+        char text[96];
+    } lock_who; /* made last */
 };
 
 /* The vm of a state. */
@@ -161,5 +170,8 @@ void fae_id_woken(struct fae_vm *vm);
 void fae_lock_woken(struct fae_vm *vm);
 
 void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
+/* bind_lock.c: the session or the task that had these locks is no more. */
+struct fae_held;
+void fae_lock_let_go(struct fae_vm *vm, struct fae_held **held);
 
 #endif
