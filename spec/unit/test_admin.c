@@ -87,7 +87,7 @@ static void every_route_is_in_the_list(void **state)
         "GET  /admin/sessions ", "GET  /admin/config ",    "GET  /admin/slowlog ",
         "POST /admin/reload ",   "POST /admin/rollback ",  "POST /admin/drain ",
         "POST /admin/undrain ",  "POST /admin/log-level ", "POST /admin/session-close ",
-        "POST /admin/gc ",
+        "POST /admin/gc ",       "GET  /admin/locks ",     "POST /admin/lock-release ",
     };
     unsigned n = 0;
 

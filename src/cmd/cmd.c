@@ -99,6 +99,8 @@ static const struct fae_cmd cmds[] = {
       "  drain              refuse new connections, close idle ones, fail /readyz, until\n"
       "  undrain\n"
       "  drain WORKER       that worker finishes its calls and is replaced\n"
+      "  locks [N]          locks that are held, N of them (100)\n"
+      "  lock-release KEY   release a lock, whoever holds it\n"
       "  hist               latencies of every method as buckets, for tools\n"
       "  stop               finish the calls in flight and end\n" },
     { "top", fae_cmd_top, "[--run-dir DIR] [-i SECONDS] [-n COUNT] [--once] [--json]",

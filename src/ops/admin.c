@@ -16,12 +16,16 @@
 #include "ops/forward.h"
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
+#include "store/locks.h"
 
 #define GUESSES_MAX 10 /* wrong tokens that may come at once */
 #define GUESS_MS 1000  /* after which one of them is forgiven */
 #define ASK_MS 5000
 #define RELOAD_MS 30000
 #define SLOWLOG_N 100
+#define LOCKS_N 100
+#define LOCKS_MOST 1000
+#define LOCK_WAIT_MS 100 /* for a worker that is stopped inside the table */
 
 typedef void (*answer_fn)(struct fae_admin *admin, const struct fae_http_request *request,
                           struct fae_http_answer *answer);
@@ -142,6 +146,28 @@ static void get_slowlog(struct fae_admin *admin, const struct fae_http_request *
     fae_buf_fini(&lines);
 }
 
+static void get_locks(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer)
+{
+    unsigned n = count_of(request->query, LOCKS_N);
+    struct fae_lock_info *infos;
+
+    if (n == 0 || n > LOCKS_MOST || !admin->source.stores) {
+        fae_http_error(answer, 400, "?n=COUNT says how many locks, from 1 to %d", LOCKS_MOST);
+        return;
+    }
+    infos = fae_alloc(n * sizeof *infos);
+    n = fae_locks_list(admin->source.stores, fae_lock_now_ms(), LOCK_WAIT_MS, infos, n);
+    answer->type = json;
+    fae_buf_printf(&answer->body, "{\"held\":%u,\"locks\":[", fae_locks_n_held(admin->source.stores));
+    for (unsigned i = 0; i < n; i++) {
+        if (i)
+            fae_buf_add(&answer->body, ",", 1);
+        fae_lock_info_json(&infos[i], &answer->body);
+    }
+    fae_buf_printf(&answer->body, "]}\n");
+    free(infos);
+}
+
 static void get_routes(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer);
 
 /* ---- the table ---- */
@@ -179,6 +205,7 @@ static const struct route {
       NULL,
       "every option's value, secrets left out",
       { .verb = "config", .within_ms = ASK_MS } },
+    { "/admin/locks", "GET", TOKEN, get_locks, "locks that are held, in no order; ?n=COUNT", { 0 } },
     { "/admin/slowlog", "GET", TOKEN, get_slowlog, "the last slow and sampled calls; ?n=COUNT", { 0 } },
     { "/admin/reload",
       "POST",
@@ -213,6 +240,12 @@ static const struct route {
       { .verb = "session-close",
         .params = { { "session", FAE_FORWARD_WORD, "" }, { "peer", FAE_FORWARD_WORD, "peer=" } },
         .within_ms = ASK_MS } },
+    { "/admin/lock-release",
+      "POST",
+      TOKEN,
+      NULL,
+      "{\"key\":\"KEY\"}: release a lock whoever holds it",
+      { .verb = "lock-release", .params = { { "key", FAE_FORWARD_WORD, "" } }, .within_ms = ASK_MS } },
     { "/admin/gc",
       "POST",
       TOKEN,

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/config_report.h"
 #include "base/hist.h"
@@ -20,8 +21,12 @@
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
 #include "store/lcache.h"
+#include "store/locks.h"
 
 #define SLOWLOG_SHOWN 20 /* calls, when nobody says how many */
+#define LOCKS_SHOWN 100
+#define LOCKS_MOST 1000
+#define LOCK_WAIT_MS 20 /* for a worker that is stopped inside the table */
 
 /* ---- answers ---- */
 
@@ -277,6 +282,70 @@ static void do_reopen_log(struct fae_node *node, struct fae_control_client *clie
         fae_control_ok(client, "");
 }
 
+/* ---- locks ---- */
+
+static void do_locks(struct fae_node *node, struct fae_control_client *client, int arg, const char *tail)
+{
+    unsigned long n = *tail ? strtoul(tail, NULL, 10) : LOCKS_SHOWN;
+    struct fae_lock_info *infos;
+    struct fae_buf lines = { 0 };
+    char total[64];
+
+    (void)arg;
+    if (tail[strspn(tail, "0123456789")] || n == 0 || n > LOCKS_MOST) {
+        fae_control_err(client, FAE_BAD_ARGS, "locks takes how many to show, from 1 to 1000");
+        return;
+    }
+    infos = fae_alloc(n * sizeof *infos);
+    n = fae_locks_list(&node->shared.stores, fae_lock_now_ms(), LOCK_WAIT_MS, infos, (unsigned)n);
+    for (unsigned long i = 0; i < n; i++) {
+        fae_lock_info_json(&infos[i], &lines);
+        fae_buf_add(&lines, "\n", 1);
+    }
+    free(infos);
+    fae_control_lines(&client->out, (const char *)lines.data, lines.len);
+    fae_buf_fini(&lines);
+    snprintf(total, sizeof total, "%u held", fae_locks_n_held(&node->shared.stores));
+    fae_control_ok(client, total);
+}
+
+static void log_forced(const struct fae_control_client *client, const char *key, const struct fae_lock_info *info)
+{
+    struct ucred who = { .uid = (uid_t)-1 };
+    struct fae_buf line = { 0 };
+    socklen_t len = sizeof who;
+
+    getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+    fae_buf_json(&line, key, strlen(key));
+    FAE_WARN("lock %s, held by %.*s (%.*s), was released by force by uid %ld (pid %ld)", fae_buf_text(&line),
+             info->who.len ? info->who.len : 11, info->who.len ? info->who.bytes : "this node's", info->reason.len,
+             info->reason.bytes, (long)who.uid, (long)who.pid);
+    fae_buf_fini(&line);
+}
+
+static void do_lock_release(struct fae_node *node, struct fae_control_client *client, int arg, const char *key)
+{
+    struct fae_buf text = { 0 };
+    struct fae_lock_info info;
+    size_t len = strlen(key);
+    enum fae_err err;
+
+    (void)arg;
+    if (len > FAE_LOCK_KEY_MAX) {
+        fae_control_err(client, FAE_LIMIT, "a lock's key has at most 512 bytes");
+        return;
+    }
+    err = fae_lock_force(&node->shared.stores, fae_lock_now_ms(), key, len, LOCK_WAIT_MS, &info);
+    if (err) {
+        fae_control_err(client, err, err == FAE_NOT_FOUND ? "nobody holds that lock" : "a worker is stopped in there");
+        return;
+    }
+    log_forced(client, key, &info);
+    fae_buf_printf(&text, "held for %" PRIu64 " ms", info.held_ms);
+    fae_control_ok(client, fae_buf_text(&text));
+    fae_buf_fini(&text);
+}
+
 /* ---- the table ---- */
 
 /* A verb with `takes` is given what follows it as tail ("" when nothing does): "LEVEL" must be there, "[N]" may. A verb
@@ -308,6 +377,8 @@ static const struct verb {
     { "drain", fae_control_do_drain, 0, "[WORKER]" },
     { "undrain", fae_control_do_undrain, 0, NULL },
     { "servants", fae_control_do_servants, 0, NULL },
+    { "locks", do_locks, 0, "[N]" },
+    { "lock-release", do_lock_release, 0, "KEY" },
     { "hist", fae_control_do_hist, 0, NULL },
 };
 

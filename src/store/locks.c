@@ -333,7 +333,7 @@ static enum fae_err refused(struct fae_lock_op *op, struct fae_lock_entry *e, st
     return FAE_LOCKED;
 }
 
-enum fae_err fae_lock_acquire(struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_ask *ask,
+enum fae_err fae_lock_acquire(const struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_ask *ask,
                               struct fae_lock_place *place_out, struct fae_lock_info *info_out)
 {
     uint64_t hash = fae_locks_hash(stores->locks, ask->key, ask->key_len);
@@ -372,7 +372,8 @@ static struct fae_lock_entry *held(struct fae_lock_op *op, uint64_t hash, const 
     return e && !fae_lock_holder(e)->nobody ? e : NULL;
 }
 
-enum fae_err fae_lock_release(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len, uint64_t token)
+enum fae_err fae_lock_release(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+                              uint64_t token)
 {
     uint64_t hash = fae_locks_hash(stores->locks, key, len);
     struct fae_lock_entry *e;
@@ -391,8 +392,8 @@ enum fae_err fae_lock_release(struct fae_stores *stores, uint64_t now_ms, const 
     return err;
 }
 
-enum fae_err fae_lock_renew(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len, uint64_t token,
-                            uint64_t lease_ms)
+enum fae_err fae_lock_renew(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+                            uint64_t token, uint64_t lease_ms)
 {
     uint64_t hash = fae_locks_hash(stores->locks, key, len);
     struct fae_lock_entry *e;
@@ -415,7 +416,7 @@ enum fae_err fae_lock_renew(struct fae_stores *stores, uint64_t now_ms, const vo
     return err;
 }
 
-enum fae_err fae_lock_info(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+enum fae_err fae_lock_info(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
                            struct fae_lock_info *info_out)
 {
     uint64_t hash = fae_locks_hash(stores->locks, key, len);
@@ -430,8 +431,8 @@ enum fae_err fae_lock_info(struct fae_stores *stores, uint64_t now_ms, const voi
     return e ? FAE_OK : FAE_NOT_FOUND;
 }
 
-enum fae_err fae_lock_force(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len, uint32_t within_ms,
-                            struct fae_lock_info *info_out)
+enum fae_err fae_lock_force(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+                            uint32_t within_ms, struct fae_lock_info *info_out)
 {
     uint64_t hash = fae_locks_hash(stores->locks, key, len);
     struct fae_lock_entry *e;
@@ -475,7 +476,7 @@ static struct fae_lock_entry *pick_up(struct fae_lock_op *op, struct fae_lock_wa
     return e;
 }
 
-enum fae_err fae_lock_look(struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
+enum fae_err fae_lock_look(const struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
                            bool *held_out, struct fae_lock_info *info_out)
 {
     struct fae_lock_waiter *w;
@@ -507,7 +508,7 @@ enum fae_err fae_lock_look(struct fae_stores *stores, uint64_t now_ms, const str
     return err;
 }
 
-void fae_lock_leave(struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
+void fae_lock_leave(const struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
                     struct fae_lock_info *info_out)
 {
     struct fae_lock_waiter *w;

@@ -73,11 +73,11 @@ size_t fae_locks_size(const void *locks_max);
 void fae_locks_init(void *mem, const void *locks_max);
 
 /* Before the first fork, once the marks are read. */
-void fae_locks_open(struct fae_stores *stores, uint64_t now_ms);
+void fae_locks_open(const struct fae_stores *stores, uint64_t now_ms);
 /* The process that serves reserves the first fencing numbers. */
-void fae_locks_serve(struct fae_stores *stores);
+void fae_locks_serve(const struct fae_stores *stores);
 /* A good end: settles the marks. */
-void fae_locks_close(struct fae_stores *stores, uint64_t now_ms);
+void fae_locks_close(const struct fae_stores *stores, uint64_t now_ms);
 
 /* ---- one lock ---- */
 
@@ -88,20 +88,21 @@ uint64_t fae_lock_token(void); /* of this process's own random bytes; never FAE_
  * UNAVAILABLE: the node came back from a crash, and it may be held by somebody for left_ms more. OVERLOAD: no more locks,
  * or waiters, have room. NO_SPACE, SYSTEM: the marks cannot be written. One that does not wait may be given a place
  * nevertheless, when the disk must first have the numbers. */
-enum fae_err fae_lock_acquire(struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_ask *ask,
+enum fae_err fae_lock_acquire(const struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_ask *ask,
                               struct fae_lock_place *place_out, struct fae_lock_info *info_out);
 /* NOT_OWNER: the lease is over, or it never was. */
-enum fae_err fae_lock_release(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len, uint64_t token);
+enum fae_err fae_lock_release(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+                              uint64_t token);
 /* The lease begins anew, and lasts lease_ms (0: as long as it did). MORE: the disk must first know of so long a lease:
  * ask again when roused. */
-enum fae_err fae_lock_renew(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len, uint64_t token,
-                            uint64_t lease_ms);
+enum fae_err fae_lock_renew(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+                            uint64_t token, uint64_t lease_ms);
 /* NOT_FOUND: nobody holds it. */
-enum fae_err fae_lock_info(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+enum fae_err fae_lock_info(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
                            struct fae_lock_info *info_out);
 /* Whoever holds it. within_ms: for who must not wait (TIMEOUT); UINT32_MAX: it may. *info_out: of who held it. */
-enum fae_err fae_lock_force(struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len, uint32_t within_ms,
-                            struct fae_lock_info *info_out);
+enum fae_err fae_lock_force(const struct fae_stores *stores, uint64_t now_ms, const void *key, size_t len,
+                            uint32_t within_ms, struct fae_lock_info *info_out);
 
 /* ---- who waits ---- */
 
@@ -110,10 +111,10 @@ bool fae_lock_stirs(const struct fae_stores *stores, uint64_t now_ms, const stru
 /* OK: it is the waiter's, its lease begins now, and the place is given up. MORE: it waits on; *held_out: somebody has
  * the lock, so it is no matter of the disk. NO_SPACE, SYSTEM: the marks cannot be written, and the place is given up.
  * NOT_FOUND: the lock was handed over and expired before anybody looked; the place is given up. */
-enum fae_err fae_lock_look(struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
+enum fae_err fae_lock_look(const struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
                            bool *held_out, struct fae_lock_info *info_out);
 /* Gives the place up, and the lock with it if it has come just now. *info_out: of who has the lock, if anybody. */
-void fae_lock_leave(struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
+void fae_lock_leave(const struct fae_stores *stores, uint64_t now_ms, const struct fae_lock_place *place,
                     struct fae_lock_info *info_out);
 /* Locks handed over to waiters of this slot, ever. */
 uint32_t fae_locks_handed(const struct fae_stores *stores, unsigned slot);
@@ -121,13 +122,13 @@ uint32_t fae_locks_handed(const struct fae_stores *stores, unsigned slot);
 /* ---- the node ---- */
 
 /* Every tick, of any worker: clears away some of what is over. Does not wait. */
-void fae_locks_sweep(struct fae_stores *stores, uint64_t now_ms);
+void fae_locks_sweep(const struct fae_stores *stores, uint64_t now_ms);
 /* The slot's process died. Does not wait: what it held is seen to be nobody's by whoever looks. */
-void fae_locks_reap(struct fae_stores *stores, unsigned slot);
+void fae_locks_reap(const struct fae_stores *stores, unsigned slot);
 /* Up to n locks that are held, in no order; returns how many. within_ms as above, for each of its parts: what cannot be
  * looked at then is left out. */
-unsigned fae_locks_list(struct fae_stores *stores, uint64_t now_ms, uint32_t within_ms, struct fae_lock_info *infos,
-                        unsigned n);
+unsigned fae_locks_list(const struct fae_stores *stores, uint64_t now_ms, uint32_t within_ms,
+                        struct fae_lock_info *infos, unsigned n);
 void fae_locks_stats(const struct fae_stores *stores, fae_store_stat_fn tell, void *arg);
 unsigned fae_locks_n_held(const struct fae_stores *stores);
 

@@ -90,7 +90,7 @@ struct fae_locks {
 
 /* One operation, between begin and end. */
 struct fae_lock_op {
-    struct fae_stores *stores;
+    const struct fae_stores *stores;
     struct fae_locks *locks;
     struct fae_lock_shard *shard;
     uint64_t now_ms;
@@ -154,7 +154,7 @@ static inline bool fae_lock_over(const struct fae_stores *stores, struct fae_loc
 /* ---- locks_table.c ---- */
 
 /* Enters the shard, and repairs it if its last user died inside. TIMEOUT: not within so long (UINT32_MAX: waits). */
-enum fae_err fae_lock_begin(struct fae_lock_op *op, struct fae_stores *stores, uint32_t shard, uint64_t now_ms,
+enum fae_err fae_lock_begin(struct fae_lock_op *op, const struct fae_stores *stores, uint32_t shard, uint64_t now_ms,
                             uint32_t within_ms);
 /* Leaves it, and rouses those who were given something. */
 void fae_lock_end(struct fae_lock_op *op);

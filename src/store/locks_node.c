@@ -11,7 +11,7 @@
 
 #define SWEPT 256u /* entries, and waiters, a tick */
 
-void fae_locks_open(struct fae_stores *stores, uint64_t now_ms)
+void fae_locks_open(const struct fae_stores *stores, uint64_t now_ms)
 {
     struct fae_locks *l = stores->locks;
     uint64_t lease_ms = stores->marks->began[FAE_MARK_LEASE_MS];
@@ -21,7 +21,7 @@ void fae_locks_open(struct fae_stores *stores, uint64_t now_ms)
     atomic_store(&l->next_fence, fence ? fence : 1);
 }
 
-void fae_locks_serve(struct fae_stores *stores)
+void fae_locks_serve(const struct fae_stores *stores)
 {
     uint64_t next = atomic_load(&stores->locks->next_fence);
 
@@ -29,7 +29,7 @@ void fae_locks_serve(struct fae_stores *stores)
 }
 
 /* The longest that a lock may still be held; 0: none is. */
-static uint64_t longest_left(struct fae_stores *stores, uint64_t now_ms)
+static uint64_t longest_left(const struct fae_stores *stores, uint64_t now_ms)
 {
     const struct fae_locks *l = stores->locks;
     uint64_t left_ms = 0;
@@ -52,7 +52,7 @@ static uint64_t longest_left(struct fae_stores *stores, uint64_t now_ms)
     return left_ms;
 }
 
-void fae_locks_close(struct fae_stores *stores, uint64_t now_ms)
+void fae_locks_close(const struct fae_stores *stores, uint64_t now_ms)
 {
     uint64_t left_ms = longest_left(stores, now_ms);
 
@@ -99,7 +99,7 @@ void fae_lock_sweep_shard(struct fae_lock_op *op, uint32_t n)
     sweep_entries(op, n < op->shard->n_entries ? n : op->shard->n_entries);
 }
 
-void fae_locks_sweep(struct fae_stores *stores, uint64_t now_ms)
+void fae_locks_sweep(const struct fae_stores *stores, uint64_t now_ms)
 {
     struct fae_locks *l = stores->locks;
     struct fae_lock_op op;
@@ -118,7 +118,7 @@ void fae_locks_sweep(struct fae_stores *stores, uint64_t now_ms)
     }
 }
 
-void fae_locks_reap(struct fae_stores *stores, unsigned slot)
+void fae_locks_reap(const struct fae_stores *stores, unsigned slot)
 {
     (void)slot;
     if (stores->locks->n_shards && fae_locks_n_held(stores))
@@ -144,8 +144,8 @@ static unsigned list_shard(struct fae_lock_op *op, struct fae_lock_info *infos, 
     return found;
 }
 
-unsigned fae_locks_list(struct fae_stores *stores, uint64_t now_ms, uint32_t within_ms, struct fae_lock_info *infos,
-                        unsigned n)
+unsigned fae_locks_list(const struct fae_stores *stores, uint64_t now_ms, uint32_t within_ms,
+                        struct fae_lock_info *infos, unsigned n)
 {
     const struct fae_locks *l = stores->locks;
     struct fae_lock_op op;

@@ -316,7 +316,7 @@ static void repair(struct fae_lock_op *op)
 
 /* ---- an operation ---- */
 
-enum fae_err fae_lock_begin(struct fae_lock_op *op, struct fae_stores *stores, uint32_t shard, uint64_t now_ms,
+enum fae_err fae_lock_begin(struct fae_lock_op *op, const struct fae_stores *stores, uint32_t shard, uint64_t now_ms,
                             uint32_t within_ms)
 {
     bool died = false;

@@ -19,16 +19,6 @@
 #define LOOK_MS 40   /* a tick, less what it may come early */
 #define LIST_MAX 1000
 #define TOKEN_LEN 16
-#define HELD_MANY 64 /* records of one session, when those of locks that are gone are looked for */
-
-/* A lock that ends with a session or a task. */
-struct fae_held {
-    struct fae_held *next;
-    uint64_t token, fence;
-    uint32_t n; /* of the first: how many there are */
-    uint32_t key_len;
-    uint8_t key[];
-};
 
 enum bound { UNBOUND, TO_SESSION, TO_TASK, OF_NOBODY }; /* the last: fae's `lock`, which anybody may release */
 
@@ -184,82 +174,14 @@ static void who_is(struct fae_task *task, struct fae_lock_text *to)
     set_text(to, vm->lock_who.text, vm->lock_who.len);
 }
 
-/* ---- what ends with something else ---- */
-
-static void drop_held(struct fae_held **list, uint64_t token)
-{
-    uint32_t n;
-
-    for (struct fae_held **at = list; *at; at = &(*at)->next) {
-        struct fae_held *h = *at;
-
-        if (h->token != token)
-            continue;
-        n = (*list)->n - 1;
-        *at = h->next;
-        if (*list)
-            (*list)->n = n;
-        free(h);
-        return;
-    }
-}
-
-/* Records of locks that expired, or that somebody else released. */
-static void thin_out(struct fae_vm *vm, struct fae_held **list)
-{
-    uint64_t now_ms = fae_lock_now_ms();
-    struct fae_lock_info info;
-    uint32_t n = 0;
-
-    for (struct fae_held **at = list; *at;) {
-        struct fae_held *h = *at;
-
-        if (fae_lock_info(vm->o.stores, now_ms, h->key, h->key_len, &info) == FAE_OK && info.fence == h->fence) {
-            n++;
-            at = &h->next;
-            continue;
-        }
-        *at = h->next;
-        free(h);
-    }
-    if (*list)
-        (*list)->n = n;
-}
-
-static void add_held(struct fae_vm *vm, struct fae_held **list, const struct fae_lock_ask *ask, uint64_t fence)
-{
-    struct fae_held *h = fae_alloc(sizeof *h + ask->key_len);
-
-    if (*list && (*list)->n >= HELD_MANY && ((*list)->n & ((*list)->n - 1)) == 0)
-        thin_out(vm, list);
-    *h = (struct fae_held){ .next = *list,
-                            .token = ask->token,
-                            .fence = fence,
-                            .n = *list ? (*list)->n + 1 : 1,
-                            .key_len = (uint32_t)ask->key_len };
-    memcpy(h->key, ask->key, ask->key_len);
-    *list = h;
-}
-
 static void keep(struct fae_task *task, const struct fae_lock_ask *ask, enum bound bound, uint64_t fence)
 {
     struct fae_session *session = bound == TO_SESSION ? session_of(task) : NULL;
 
     if (bound == TO_TASK)
-        add_held(task->vm, &task->held, ask, fence);
+        fae_held_add(task->vm, &task->held, ask, fence);
     else if (session)
-        add_held(task->vm, &session->held, ask, fence);
-}
-
-void fae_lock_let_go(struct fae_vm *vm, struct fae_held **list)
-{
-    while (*list) {
-        struct fae_held *h = *list;
-
-        *list = h->next;
-        fae_lock_release(vm->o.stores, fae_lock_now_ms(), h->key, h->key_len, h->token);
-        free(h);
-    }
+        fae_held_add(task->vm, &session->held, ask, fence);
 }
 
 /* ---- acquire ---- */
@@ -512,9 +434,9 @@ static void forget(struct fae_task *task, uint64_t token)
     struct fae_session *session = session_of(task);
 
     if (task && task->held)
-        drop_held(&task->held, token);
+        fae_held_drop(&task->held, token);
     if (session && session->held)
-        drop_held(&session->held, token);
+        fae_held_drop(&session->held, token);
 }
 
 static int answer(lua_State *L, enum fae_err err)

@@ -487,7 +487,7 @@ static void hangup(void *service, struct fae_session *session, enum fae_err code
 static void session_event(void *service, struct fae_session *session, bool opened)
 {
     if (__builtin_expect(session->held != NULL, 0))
-        fae_lock_let_go(service, &session->held);
+        fae_held_let_go(service, &session->held);
     fae_plugin_session(service, session, opened);
 }
 

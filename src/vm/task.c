@@ -136,7 +136,7 @@ static void release(struct fae_task *task)
     if (task->queued)
         fae_list_del(&task->run_node);
     if (__builtin_expect(task->held != NULL, 0))
-        fae_lock_let_go(vm, &task->held);
+        fae_held_let_go(vm, &task->held);
     if (vm->n_free_tasks >= FAE_SPARE_TASKS) {
         if (task->T)
             drop_thread(task);

@@ -168,10 +168,13 @@ void fae_bind_lock(lua_State *L);
 void fae_kv_woken(struct fae_vm *vm);
 void fae_id_woken(struct fae_vm *vm);
 void fae_lock_woken(struct fae_vm *vm);
-
 void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
-/* bind_lock.c: the session or the task that had these locks is no more. */
+
+/* held.c: locks that end with a session, or a task */
 struct fae_held;
-void fae_lock_let_go(struct fae_vm *vm, struct fae_held **held);
+struct fae_lock_ask;
+void fae_held_add(struct fae_vm *vm, struct fae_held **held, const struct fae_lock_ask *ask, uint64_t fence);
+void fae_held_drop(struct fae_held **held, uint64_t token);      /* it is, or will be, released */
+void fae_held_let_go(struct fae_vm *vm, struct fae_held **held); /* which is no more */
 
 #endif
