@@ -13,14 +13,16 @@ lock.method("renew", { args = { "string", "string", "number?" }, route = 1,
   doc = "key, token: the lease begins anew; a third argument is its new length in milliseconds" },
   function(_, key, token, lease_ms) return fae.lock.renew(key, token, lease_ms) end)
 
-lock.method("release", { args = { "string", "string" }, route = 1, doc = "key, token: whoever waits first has it then" },
+lock.method("release", { args = { "string", "string" }, route = 1,
+  doc = "key, token: whoever waits first has it then" },
   function(_, key, token) return fae.lock.release(key, token) end)
 
 lock.method("info", { args = { "string" }, route = 1, idempotent = true,
   doc = "{held_ms, expires_in_ms, lease_ms, waiting, fence, reason} of a lock that is held" },
   function(_, key) return fae.lock.info(key) end)
 
-lock.method("list", { args = { "number?" }, idempotent = true, doc = "locks that are held and who holds them; for admins" },
+lock.method("list", { args = { "number?" }, idempotent = true,
+  doc = "locks that are held and who holds them; for admins" },
   function(_, n) return fae.lock.list(n) end)
 
 lock.method("force", { args = { "string" }, route = 1, doc = "releases a lock whoever holds it; for admins" },

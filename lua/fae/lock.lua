@@ -43,11 +43,11 @@ local function acquire(key, options, bound)
   return { key = key, token = token, fence = fence, lease_ms = lease_ms }
 end
 
---- fae.lock.acquire(key[, options]) -> lock | nil, err. lock is {key, token, fence, lease_ms}. options: lease_ms (10000),
--- wait_ms (0): how long to wait for it, auto_release (false): end with the session of the caller, reason: a text that
--- others are shown, of which 96 bytes are kept (the call's own reason). Waits. LOCKED: somebody else has it; the err's
--- detail is {held_ms, expires_in_ms, reason}. OVERLOAD: there are too many. NO_SPACE, SYSTEM: the disk does not take the
--- fencing numbers. BAD_ARGS, LIMIT: key or options are wrong.
+--- fae.lock.acquire(key[, options]) -> lock | nil, err. lock is {key, token, fence, lease_ms}. options: lease_ms
+-- (10000), wait_ms (0): how long to wait for it, auto_release (false): end with the session of the caller, reason: a text
+-- that others are shown, of which 96 bytes are kept (the call's own reason). Waits. LOCKED: somebody else has it; the
+-- err's detail is {held_ms, expires_in_ms, reason}. OVERLOAD: there are too many. NO_SPACE, SYSTEM: the disk does not
+-- take the fencing numbers. BAD_ARGS, LIMIT: key or options are wrong.
 function M.acquire(key, options)
   check_key(key, "acquire")
   if options ~= nil and type(options) ~= "table" then error("fae.lock.acquire: options must be a table", 2) end
@@ -68,15 +68,16 @@ function M.renew(key, token, lease_ms)
   return nil, core.err("UNAVAILABLE", "the disk has not taken the length of the lease yet")
 end
 
---- fae.lock.release(key, token) -> true | nil, err. Whoever waits for it first has it then. NOT_OWNER: the lease was over.
+--- fae.lock.release(key, token) -> true | nil, err. Whoever waits for it first has it then. NOT_OWNER: the lease was
+-- over.
 function M.release(key, token)
   check_key(key, "release")
   check_token(token, "release")
   return core.lock_release(key, token)
 end
 
---- fae.lock.info(key) -> table | nil, err. {held_ms, expires_in_ms, lease_ms, waiting, fence, reason}. NOT_FOUND: nobody
--- holds it.
+--- fae.lock.info(key) -> table | nil, err. {held_ms, expires_in_ms, lease_ms, waiting, fence, reason}. NOT_FOUND:
+-- nobody holds it.
 function M.info(key)
   check_key(key, "info")
   return core.lock_info(key)

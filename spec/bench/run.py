@@ -367,6 +367,25 @@ def generator(*args):
     return one_round
 
 
+def call_bytes(*calls):
+    """Calls in one piece, and their answers."""
+    sent = b"".join(request(method, params, 70000 + i) for i, (method, params, _) in enumerate(calls))
+    return sent, b"".join(b"\x94\x01\xce" + struct.pack(">I", 70000 + i) + b"\xc0" + result
+                          for i, (_, _, result) in enumerate(calls))
+
+
+def pair(first, second, *args):
+    """CPU of two calls in a row over that of two sys.noop."""
+    def one_round(bench, number):
+        noop = ("sys.noop", [], b"\xc0")
+        got = bench.measure("fae", "tcp", raw(*call_bytes(first, second)) + list(args))
+        base = bench.measure("fae", "tcp", raw(*call_bytes(noop, noop)) + list(args))
+        return {"value": got["us"] / base["us"], "us": got["us"], "base_us": base["us"],
+                "calls_per_s": got["calls_per_s"], "p99_us": got["p99_us"],
+                "crowded": max(got["crowded"], base["crowded"]), "failed": got["failed"] + base["failed"]}
+    return one_round
+
+
 def noop_rate(bench, number):
     """Answers a second that one core gives."""
     got = bench.measure("fae", "tcp", ["-p", "16", "sys.noop"])
@@ -447,6 +466,8 @@ ROWS = [
     Row("id-lua", "fae.id.next in Lua", ids_in_lua, None, unit=" ns"),
     Row("tls-nginx", "the same over TLS, over nginx's TLS", tls.row("nginx_tls", MANY, ECHO), 1.0),
     Row("tls-plain", "TLS over plain tcp, 50 x 16", tls.row("fae_tls", MANY, ECHO), None),
+    Row("lock-16", "lock and unlock over two sys.noop, 50 x 16",
+        pair(("lock", ["bench", "key"], b"\xc3"), ("unlock", ["bench", "key"], b"\xc0"), *MANY), 2.0),
     Row("short-unix", "connect, call, close, unix", against("limit", "unix", *SHORT, "sys.noop"), 1.12),
     Row("short-tcp", "connect, call, close, tcp", against("limit", "tcp", *SHORT, "--spread", "32", "sys.noop"), 1.05),
     Row("short-unix-8", "the same, unix, 8 workers over 1",

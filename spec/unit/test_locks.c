@@ -571,18 +571,51 @@ static void every_node_has_its_own_hash(void **state)
     unit_locks_close(&b);
 }
 
+/* X7: 100,000 keys as a flood would choose them, of which no more share a bucket than chance has it. */
+static void a_flood_of_keys_spreads(void **state)
+{
+    enum { FLOOD = 100000 };
+    struct fae_lock_place place;
+    struct unit_locks u;
+    struct fae_lock_ask ask;
+    unsigned longest = 0;
+    char key[400];
+
+    (void)state;
+    unit_locks_open(&u, FLOOD);
+    memset(key, 'x', sizeof key);
+    for (unsigned i = 0; i < FLOOD; i++) {
+        ask = unit_ask(&u, "", 1000, 0);
+        memcpy(key + i % 390, &i, sizeof i);
+        ask.key = key;
+        ask.key_len = sizeof key;
+        assert_int_equal(acquire(&u, 1, &ask, &place), FAE_OK);
+        memset(key + i % 390, 'x', sizeof i);
+    }
+    for (uint32_t i = 0; i < u.stores.locks->n_shards; i++) {
+        struct fae_lock_shard *s = fae_locks_shard(u.stores.locks, i);
+
+        for (uint32_t b = 0; b < u.stores.locks->n_buckets; b++) {
+            unsigned length = 0;
+
+            for (uint32_t n = fae_locks_buckets(u.stores.locks, s)[b]; n;
+                 n = fae_locks_entry(u.stores.locks, s, n)->next)
+                length++;
+            longest = length > longest ? length : longest;
+        }
+    }
+    assert_true(longest < 16);
+    unit_locks_close(&u);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(does_what_the_model_does),
-        cmocka_unit_test(a_full_table_says_so),
-        cmocka_unit_test(a_herd_goes_one_by_one),
-        cmocka_unit_test(after_a_crash_nothing_is_given),
-        cmocka_unit_test(waits_for_the_disk),
-        cmocka_unit_test(a_longer_lease_is_written_first),
-        cmocka_unit_test(keys_are_bytes),
-        cmocka_unit_test(a_large_table_is_in_parts),
-        cmocka_unit_test(every_node_has_its_own_hash),
+        cmocka_unit_test(does_what_the_model_does), cmocka_unit_test(a_full_table_says_so),
+        cmocka_unit_test(a_herd_goes_one_by_one),   cmocka_unit_test(after_a_crash_nothing_is_given),
+        cmocka_unit_test(waits_for_the_disk),       cmocka_unit_test(a_longer_lease_is_written_first),
+        cmocka_unit_test(keys_are_bytes),           cmocka_unit_test(a_large_table_is_in_parts),
+        cmocka_unit_test(a_flood_of_keys_spreads),  cmocka_unit_test(every_node_has_its_own_hash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
