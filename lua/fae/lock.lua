@@ -44,10 +44,10 @@ local function acquire(key, options, bound)
 end
 
 --- fae.lock.acquire(key[, options]) -> lock | nil, err. lock is {key, token, fence, lease_ms}. options: lease_ms
--- (10000), wait_ms (0): how long to wait for it, auto_release (false): end with the session of the caller, reason: a text
--- that others are shown, of which 96 bytes are kept (the call's own reason). Waits. LOCKED: somebody else has it; the
--- err's detail is {held_ms, expires_in_ms, reason}. OVERLOAD: there are too many. NO_SPACE, SYSTEM: the disk does not
--- take the fencing numbers. BAD_ARGS, LIMIT: key or options are wrong.
+-- (10000), wait_ms (0): how long to wait for it, auto_release (false): end with the session of the caller, reason: a
+-- text that others are shown, of which 96 bytes are kept (the call's own reason). Waits. LOCKED: somebody else has it;
+-- the err's detail is {held_ms, expires_in_ms, reason}. OVERLOAD: there are too many. NO_SPACE, SYSTEM: the disk does
+-- not take the fencing numbers. BAD_ARGS, LIMIT: key or options are wrong.
 function M.acquire(key, options)
   check_key(key, "acquire")
   if options ~= nil and type(options) ~= "table" then error("fae.lock.acquire: options must be a table", 2) end

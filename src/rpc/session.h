@@ -22,7 +22,7 @@
 #include "rpc/message.h"
 #include "wire/msgpack.h"
 
-struct fae_held;
+struct fae_owned;
 struct fae_server;
 struct fae_tls;
 
@@ -56,7 +56,7 @@ struct fae_session {
     uint32_t held[FAE_HELD_KINDS]; /* bytes that count in the server's */
     uint32_t id;
     int32_t service_ref;   /* the service's own; 0 at first */
-    struct fae_held *held; /* the service's own, which it gives up when the session closes; NULL at first */
+    struct fae_owned *owned; /* the service's own, which it gives up when the session closes; NULL at first */
     int fd;
     struct fae_caller own;         /* who it is by itself */
     struct fae_caller caller;      /* whose calls these are that bring no context: as `own`, and its context's token */

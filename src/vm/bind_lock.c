@@ -179,9 +179,9 @@ static void keep(struct fae_task *task, const struct fae_lock_ask *ask, enum bou
     struct fae_session *session = bound == TO_SESSION ? session_of(task) : NULL;
 
     if (bound == TO_TASK)
-        fae_held_add(task->vm, &task->held, ask, fence);
+        fae_owned_add(task->vm, &task->owned, ask, fence);
     else if (session)
-        fae_held_add(task->vm, &session->held, ask, fence);
+        fae_owned_add(task->vm, &session->owned, ask, fence);
 }
 
 /* ---- acquire ---- */
@@ -433,10 +433,10 @@ static void forget(struct fae_task *task, uint64_t token)
 {
     struct fae_session *session = session_of(task);
 
-    if (task && task->held)
-        fae_held_drop(&task->held, token);
-    if (session && session->held)
-        fae_held_drop(&session->held, token);
+    if (task && task->owned)
+        fae_owned_drop(&task->owned, token);
+    if (session && session->owned)
+        fae_owned_drop(&session->owned, token);
 }
 
 static int answer(lua_State *L, enum fae_err err)

@@ -486,8 +486,8 @@ static void hangup(void *service, struct fae_session *session, enum fae_err code
 
 static void session_event(void *service, struct fae_session *session, bool opened)
 {
-    if (__builtin_expect(session->held != NULL, 0))
-        fae_held_let_go(service, &session->held);
+    if (__builtin_expect(session->owned != NULL, 0))
+        fae_owned_let_go(service, &session->owned);
     fae_plugin_session(service, session, opened);
 }
 

@@ -135,8 +135,8 @@ static void release(struct fae_task *task)
         luaL_unref(vm->L, LUA_REGISTRYINDEX, task->context_ref);
     if (task->queued)
         fae_list_del(&task->run_node);
-    if (__builtin_expect(task->held != NULL, 0))
-        fae_held_let_go(vm, &task->held);
+    if (__builtin_expect(task->owned != NULL, 0))
+        fae_owned_let_go(vm, &task->owned);
     if (vm->n_free_tasks >= FAE_SPARE_TASKS) {
         if (task->T)
             drop_thread(task);

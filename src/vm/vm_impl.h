@@ -170,11 +170,11 @@ void fae_id_woken(struct fae_vm *vm);
 void fae_lock_woken(struct fae_vm *vm);
 void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
 
-/* held.c: locks that end with a session, or a task */
-struct fae_held;
+/* owned.c: locks that end with a session, or a task */
+struct fae_owned;
 struct fae_lock_ask;
-void fae_held_add(struct fae_vm *vm, struct fae_held **held, const struct fae_lock_ask *ask, uint64_t fence);
-void fae_held_drop(struct fae_held **held, uint64_t token);      /* it is, or will be, released */
-void fae_held_let_go(struct fae_vm *vm, struct fae_held **held); /* which is no more */
+void fae_owned_add(struct fae_vm *vm, struct fae_owned **owned, const struct fae_lock_ask *ask, uint64_t fence);
+void fae_owned_drop(struct fae_owned **owned, uint64_t token);      /* it is, or will be, released */
+void fae_owned_let_go(struct fae_vm *vm, struct fae_owned **owned); /* which is no more */
 
 #endif

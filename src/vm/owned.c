@@ -9,22 +9,22 @@
 #include "store/locks.h"
 #include "vm/vm_impl.h"
 
-#define HELD_MANY 64 /* records of one session, when those of locks that are gone are looked for */
+#define OWNED_MANY 64 /* records of one session, when those of locks that are gone are looked for */
 
-struct fae_held {
-    struct fae_held *next;
+struct fae_owned {
+    struct fae_owned *next;
     uint64_t token, fence;
     uint32_t n; /* of the first: how many there are */
     uint32_t key_len;
     uint8_t key[];
 };
 
-void fae_held_drop(struct fae_held **list, uint64_t token)
+void fae_owned_drop(struct fae_owned **list, uint64_t token)
 {
     uint32_t n;
 
-    for (struct fae_held **at = list; *at; at = &(*at)->next) {
-        struct fae_held *h = *at;
+    for (struct fae_owned **at = list; *at; at = &(*at)->next) {
+        struct fae_owned *h = *at;
 
         if (h->token != token)
             continue;
@@ -38,14 +38,14 @@ void fae_held_drop(struct fae_held **list, uint64_t token)
 }
 
 /* Records of locks that expired, or that somebody else released. */
-static void thin_out(struct fae_vm *vm, struct fae_held **list)
+static void thin_out(struct fae_vm *vm, struct fae_owned **list)
 {
     uint64_t now_ms = fae_lock_now_ms();
     struct fae_lock_info info;
     uint32_t n = 0;
 
-    for (struct fae_held **at = list; *at;) {
-        struct fae_held *h = *at;
+    for (struct fae_owned **at = list; *at;) {
+        struct fae_owned *h = *at;
 
         if (fae_lock_info(vm->o.stores, now_ms, h->key, h->key_len, &info) == FAE_OK && info.fence == h->fence) {
             n++;
@@ -59,25 +59,25 @@ static void thin_out(struct fae_vm *vm, struct fae_held **list)
         (*list)->n = n;
 }
 
-void fae_held_add(struct fae_vm *vm, struct fae_held **list, const struct fae_lock_ask *ask, uint64_t fence)
+void fae_owned_add(struct fae_vm *vm, struct fae_owned **list, const struct fae_lock_ask *ask, uint64_t fence)
 {
-    struct fae_held *h = fae_alloc(sizeof *h + ask->key_len);
+    struct fae_owned *h = fae_alloc(sizeof *h + ask->key_len);
 
-    if (*list && (*list)->n >= HELD_MANY && ((*list)->n & ((*list)->n - 1)) == 0)
+    if (*list && (*list)->n >= OWNED_MANY && ((*list)->n & ((*list)->n - 1)) == 0)
         thin_out(vm, list);
-    *h = (struct fae_held){ .next = *list,
-                            .token = ask->token,
-                            .fence = fence,
-                            .n = *list ? (*list)->n + 1 : 1,
-                            .key_len = (uint32_t)ask->key_len };
+    *h = (struct fae_owned){ .next = *list,
+                             .token = ask->token,
+                             .fence = fence,
+                             .n = *list ? (*list)->n + 1 : 1,
+                             .key_len = (uint32_t)ask->key_len };
     memcpy(h->key, ask->key, ask->key_len);
     *list = h;
 }
 
-void fae_held_let_go(struct fae_vm *vm, struct fae_held **list)
+void fae_owned_let_go(struct fae_vm *vm, struct fae_owned **list)
 {
     while (*list) {
-        struct fae_held *h = *list;
+        struct fae_owned *h = *list;
 
         *list = h->next;
         fae_lock_release(vm->o.stores, fae_lock_now_ms(), h->key, h->key_len, h->token);
