@@ -6,6 +6,7 @@
 #include "store/locks.h"
 
 #include <poll.h>
+#include <pthread.h>
 
 #include "base/buf.h"
 #include "unit_locks.h"
@@ -608,14 +609,112 @@ static void a_flood_of_keys_spreads(void **state)
     unit_locks_close(&u);
 }
 
+/* ---- side by side ---- */
+
+#define THREADS UNIT_SLOTS
+#define SHARED_KEYS 3u
+
+struct crowd {
+    struct unit_locks u;
+    unsigned counters[SHARED_KEYS]; /* guarded by the locks alone: TSan sees when they do not */
+    uint64_t fences[SHARED_KEYS];
+    _Atomic unsigned n_done, n_wrong;
+};
+
+struct member {
+    struct crowd *crowd;
+    unsigned slot;
+    pthread_t thread;
+};
+
+static enum fae_err await(struct crowd *c, const struct fae_lock_place *place, struct fae_lock_info *info)
+{
+    bool held;
+
+    for (;;) {
+        if (fae_lock_stirs(&c->u.stores, fae_lock_now_ms(), place)) {
+            enum fae_err err = fae_lock_look(&c->u.stores, fae_lock_now_ms(), place, &held, info);
+
+            if (err != FAE_MORE)
+                return err;
+        }
+        sched_yield();
+    }
+}
+
+static void *member_life(void *arg)
+{
+    struct member *m = arg;
+    struct crowd *c = m->crowd;
+    struct fae_lock_info info, infos[4];
+    struct fae_lock_place place;
+
+    for (unsigned i = 0; i < 2000; i++) {
+        unsigned k = i % SHARED_KEYS;
+        struct fae_lock_ask ask = unit_ask(&c->u, key_name(k), 60000, m->slot);
+        enum fae_err err;
+
+        ask.waits = i % 4;
+        err = fae_lock_acquire(&c->u.stores, fae_lock_now_ms(), &ask, &place, &info);
+        if (err == FAE_MORE && i % 16 == 1) {
+            fae_lock_leave(&c->u.stores, fae_lock_now_ms(), &place, &info);
+            continue;
+        }
+        if (err == FAE_MORE)
+            err = await(c, &place, &info);
+        if (err == FAE_LOCKED)
+            continue;
+        c->n_wrong += err != FAE_OK || info.fence <= c->fences[k];
+        c->fences[k] = info.fence;
+        c->counters[k]++;
+        c->n_done++;
+        c->n_wrong += fae_lock_release(&c->u.stores, fae_lock_now_ms(), ask.key, ask.key_len, ask.token) != FAE_OK;
+        if (i % 64 == 0)
+            fae_locks_sweep(&c->u.stores, fae_lock_now_ms());
+        if (i % 128 == 0)
+            fae_locks_list(&c->u.stores, fae_lock_now_ms(), 100, infos, UNIT_N(infos));
+    }
+    return NULL;
+}
+
+static void threads_have_it_one_by_one(void **state)
+{
+    static struct crowd crowd;
+    struct member members[THREADS];
+    unsigned n = 0;
+
+    (void)state;
+    unit_locks_open(&crowd.u, 64);
+    for (unsigned i = 0; i < THREADS; i++) {
+        members[i] = (struct member){ .crowd = &crowd, .slot = i };
+        assert_int_equal(pthread_create(&members[i].thread, NULL, member_life, &members[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(members[i].thread, NULL);
+    for (unsigned k = 0; k < SHARED_KEYS; k++)
+        n += crowd.counters[k];
+    assert_int_equal(crowd.n_wrong, 0);
+    assert_int_equal(n, crowd.n_done);
+    assert_true(n > 1000);
+    assert_int_equal(fae_locks_n_held(&crowd.u.stores), 0);
+    unit_locks_check(&crowd.u);
+    unit_locks_close(&crowd.u);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(does_what_the_model_does), cmocka_unit_test(a_full_table_says_so),
-        cmocka_unit_test(a_herd_goes_one_by_one),   cmocka_unit_test(after_a_crash_nothing_is_given),
-        cmocka_unit_test(waits_for_the_disk),       cmocka_unit_test(a_longer_lease_is_written_first),
-        cmocka_unit_test(keys_are_bytes),           cmocka_unit_test(a_large_table_is_in_parts),
-        cmocka_unit_test(a_flood_of_keys_spreads),  cmocka_unit_test(every_node_has_its_own_hash),
+        cmocka_unit_test(does_what_the_model_does),
+        cmocka_unit_test(a_full_table_says_so),
+        cmocka_unit_test(a_herd_goes_one_by_one),
+        cmocka_unit_test(after_a_crash_nothing_is_given),
+        cmocka_unit_test(waits_for_the_disk),
+        cmocka_unit_test(a_longer_lease_is_written_first),
+        cmocka_unit_test(keys_are_bytes),
+        cmocka_unit_test(a_large_table_is_in_parts),
+        cmocka_unit_test(a_flood_of_keys_spreads),
+        cmocka_unit_test(threads_have_it_one_by_one),
+        cmocka_unit_test(every_node_has_its_own_hash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
