@@ -188,7 +188,10 @@ static void keep(struct fae_task *task, const struct fae_lock_ask *ask, enum bou
 
 static int push_granted(lua_State *L, const struct fae_lock_ask *ask, const struct fae_lock_info *info)
 {
-    push_token(L, ask->token);
+    if (ask->token == FAE_LOCK_TOKEN_FREE)
+        lua_pushboolean(L, 1);
+    else
+        push_token(L, ask->token);
     lua_pushnumber(L, (double)info->fence);
     lua_pushnumber(L, (double)ask->lease_ms);
     lua_pushboolean(L, info->expired);
@@ -383,7 +386,7 @@ static int no_stores(lua_State *L)
 }
 
 /* lock_acquire(key, lease_ms or nil, wait_ms or nil, bound, reason or nil) -> token, fence, lease_ms, expired | nil, err.
- * Waits.  bound: 0, or 1: ends with the session, 2: with the task, 3: is nobody's.  expired: its last holder's lease was
+ * Waits.  bound: 0, or 1: ends with the session, 2: with the task, 3: is nobody's, and true is its token.  expired: its last holder's lease was
  * over before it was released. */
 static int l_lock_acquire(lua_State *L)
 {
