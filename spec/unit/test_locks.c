@@ -442,7 +442,7 @@ static void after_a_crash_nothing_is_given(void **state)
     unit_locks_close(&u);
 }
 
-static uint64_t wanted(const struct unit_locks *u, enum fae_mark mark)
+static uint64_t wanted(const struct unit_locks *u, enum fae_mark_row mark)
 {
     return atomic_load(&u->stores.marks->rows[mark].wanted);
 }

@@ -84,7 +84,7 @@ static enum fae_err start(struct world *w, char why[300])
     return fae_marks_open(w->marks, w->dir, why, 300);
 }
 
-static void reserve(struct world *w, enum fae_mark mark, uint64_t upto)
+static void reserve(struct world *w, enum fae_mark_row mark, uint64_t upto)
 {
     fae_marks_want(&w->stores, mark, upto);
     for (int i = 0; i < 5000 && fae_marks_reserved(w->marks, mark) < upto; i++)

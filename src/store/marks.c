@@ -209,7 +209,7 @@ static enum fae_err put(struct fae_marks *marks, int fd, const uint64_t values[F
     return FAE_OK;
 }
 
-void fae_marks_settle(struct fae_marks *marks, enum fae_mark mark, uint64_t used)
+void fae_marks_settle(struct fae_marks *marks, enum fae_mark_row mark, uint64_t used)
 {
     atomic_store(&marks->rows[mark].reserved, used);
     atomic_store(&marks->rows[mark].wanted, used);
@@ -227,7 +227,7 @@ void fae_marks_close(struct fae_marks *marks, const char *data_dir)
         close(fd);
 }
 
-void fae_marks_want(const struct fae_stores *stores, enum fae_mark mark, uint64_t upto)
+void fae_marks_want(const struct fae_stores *stores, enum fae_mark_row mark, uint64_t upto)
 {
     _Atomic uint64_t *wanted = &stores->marks->rows[mark].wanted;
     uint64_t was = atomic_load(wanted);
@@ -288,6 +288,7 @@ static void *life(void *arg)
     struct pollfd wanted = { .fd = w->stores->marks_fd, .events = POLLIN };
     uint64_t n;
 
+    step(w); /* what the one before us did not come to */
     while (!atomic_load(&w->stop)) {
         /* One that was killed may have wanted something and not said so: look now and then. */
         poll(&wanted, 1, RETRY_MS);

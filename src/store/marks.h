@@ -21,7 +21,7 @@
 struct fae_stores;
 
 /* Appended to, never reordered: the file has them by place. */
-enum fae_mark {
+enum fae_mark_row {
     FAE_MARK_ID_MS,    /* ids have milliseconds since 1970 below this */
     FAE_MARK_FENCE,    /* fencing numbers of locks are below this */
     FAE_MARK_LEASE_MS, /* no lock was given for longer than this, less one; 0: none is held */
@@ -49,18 +49,18 @@ void fae_marks_init(void *mem, const void *unused);
  * come again. */
 enum fae_err fae_marks_open(struct fae_marks *marks, const char *data_dir, char *why_out, size_t why_size);
 /* At a good end, when nobody uses them any more: takes back what was reserved and not used. Written by close. */
-void fae_marks_settle(struct fae_marks *marks, enum fae_mark mark, uint64_t used);
+void fae_marks_settle(struct fae_marks *marks, enum fae_mark_row mark, uint64_t used);
 void fae_marks_close(struct fae_marks *marks, const char *data_dir);
 
 /* The numbers below this may be used. */
-static inline uint64_t fae_marks_reserved(const struct fae_marks *marks, enum fae_mark mark)
+static inline uint64_t fae_marks_reserved(const struct fae_marks *marks, enum fae_mark_row mark)
 {
     return atomic_load_explicit(&marks->rows[mark].reserved, memory_order_acquire);
 }
 
 /* Have numbers below `upto` reserved, soon; never lowers. Every worker is roused when they are, or when that failed
  * (`error`), after which it is tried again each second. Any process, any thread; does not wait. */
-void fae_marks_want(const struct fae_stores *stores, enum fae_mark mark, uint64_t upto);
+void fae_marks_want(const struct fae_stores *stores, enum fae_mark_row mark, uint64_t upto);
 
 /* The thread that writes; one in the node. stop: it writes what is wanted, and ends. */
 struct fae_marks_writer;
