@@ -486,7 +486,10 @@ enum fae_err fae_lock_look(const struct fae_stores *stores, uint64_t now_ms, con
 
     fae_lock_begin(&op, stores, place->shard, now_ms, UINT32_MAX);
     w = fae_locks_waiter(op.locks, op.shard, place->waiter);
-    FAE_ASSERT(w->number == place->number);
+    if (w->number != place->number) { /* taken away: the node took this process for dead */
+        fae_lock_end(&op);
+        return FAE_NOT_FOUND;
+    }
     e = fae_locks_entry(op.locks, op.shard, w->entry);
     if (atomic_load(&w->state) == FAE_WAITER_WAITS)
         fae_lock_settle(&op, e);
@@ -518,7 +521,10 @@ void fae_lock_leave(const struct fae_stores *stores, uint64_t now_ms, const stru
 
     fae_lock_begin(&op, stores, place->shard, now_ms, UINT32_MAX);
     w = fae_locks_waiter(op.locks, op.shard, place->waiter);
-    FAE_ASSERT(w->number == place->number);
+    if (w->number != place->number) {
+        fae_lock_end(&op);
+        return;
+    }
     e = fae_locks_entry(op.locks, op.shard, w->entry);
     waits = atomic_load(&w->state) == FAE_WAITER_WAITS;
     if (!waits) {
