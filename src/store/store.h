@@ -30,7 +30,7 @@ struct fae_stores {
     int marks_fd;                          /* eventfd that wakes its writer */
     struct fae_marks_writer *marks_writer; /* in the process that serves */
     struct fae_ids *ids;
-    struct fae_lcache *cache;              /* store/lcache.h; NULL: none */
+    struct fae_lcache *cache; /* store/lcache.h; NULL: none */
     struct fae_locks *locks;
 };
 
