@@ -39,7 +39,7 @@ libmemcached backend/memcache.c
 mysql        backend/mysql.c
 mongoc       backend/mongo.c
 zookeeper    cluster/
-lmdb.h       store/kv.c
+lmdb.h       store/kv
 openssl/     net/
 seccomp.h    proc/seccomp.c
 '

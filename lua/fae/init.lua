@@ -19,6 +19,7 @@ return {
   lock = require "fae.lock",
   json = require "fae.json",
   msgpack = require "fae.msgpack",
+  kv = require "fae.kv",
   time = time,
   sleep = task.sleep,
   spawn = task.spawn,

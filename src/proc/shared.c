@@ -77,6 +77,27 @@ static void locks_init(void *mem, const void *sizes)
     fae_locks_init(mem, &((const struct sizes *)sizes)->config->locks_max);
 }
 
+static struct fae_kv_arg kv_arg(const struct sizes *sizes)
+{
+    const struct fae_config *c = sizes->config;
+
+    return (struct fae_kv_arg){ sizes->n_workers, (uint32_t)c->message_max, { c->kv, c->kv_fast } };
+}
+
+static size_t kv_size(const void *sizes)
+{
+    struct fae_kv_arg arg = kv_arg(sizes);
+
+    return fae_kv_shared_size(&arg);
+}
+
+static void kv_init(void *mem, const void *sizes)
+{
+    struct fae_kv_arg arg = kv_arg(sizes);
+
+    fae_kv_shared_init(mem, &arg);
+}
+
 static const struct fae_shm_region regions[] = {
     { "slots", fae_slots_size, fae_slots_init },
     { "mailboxes", fae_mailboxes_size, fae_mailboxes_init },
@@ -91,6 +112,7 @@ static const struct fae_shm_region regions[] = {
     { "ids", fae_ids_size, fae_ids_init },
     { "cache", cache_size, cache_init },
     { "locks", locks_size, locks_init },
+    { "kv", kv_size, kv_init },
 };
 
 enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config,
@@ -129,6 +151,7 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
     s.stores.cache = fae_shm_get(&s.shm, "cache");
     *shared_out = s;
     shared_out->stores.mail = &shared_out->mail;
+    fae_kv_init(&shared_out->stores.kv, fae_shm_get(&shared_out->shm, "kv"), shared_out->slots, &shared_out->mail);
     return FAE_OK;
 
 fail:

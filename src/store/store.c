@@ -19,6 +19,8 @@ enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config 
 {
     enum fae_err err = fae_marks_open(stores->marks, stores->data_dir, why_out, why_size);
 
+    if (!err)
+        err = fae_kv_open(&stores->kv, stores->data_dir, why_out, why_size);
     if (err)
         return err;
     fae_ids_open(stores, config);
@@ -30,6 +32,7 @@ void fae_stores_close(struct fae_stores *stores)
 {
     fae_ids_close(stores);
     fae_locks_close(stores, fae_lock_now_ms());
+    fae_kv_close(&stores->kv);
     fae_marks_close(stores->marks, stores->data_dir);
 }
 
@@ -43,11 +46,14 @@ enum fae_err fae_stores_serve(struct fae_stores *stores, const struct fae_config
         snprintf(why_out, why_size, "%s/marks: cannot be served: %s", stores->data_dir, strerror(errno));
     else
         fae_locks_serve(stores);
+    if (!err)
+        err = fae_kv_serve(&stores->kv, why_out, why_size);
     return err;
 }
 
 void fae_stores_rest(struct fae_stores *stores)
 {
+    fae_kv_rest(&stores->kv);
     fae_marks_writer_stop(&stores->marks_writer);
 }
 
@@ -67,4 +73,5 @@ void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, v
     if (stores->cache)
         fae_lcache_stats(stores->cache, tell, arg);
     fae_locks_stats(stores, tell, arg);
+    fae_kv_tell_stats(&stores->kv, tell, arg);
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "store/kv.h"
 
 struct fae_config;
 struct fae_ids;
@@ -32,6 +33,7 @@ struct fae_stores {
     struct fae_ids *ids;
     struct fae_lcache *cache; /* store/lcache.h; NULL: none */
     struct fae_locks *locks;
+    struct fae_kv kv;
 };
 
 /* Before the first fork, once shared memory and the data folder are there: takes up what the last node left on disk. May

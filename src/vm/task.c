@@ -449,6 +449,12 @@ void fae_task_doom(struct fae_task *task, enum fae_err code)
     fae_task_resume(task, push_doom, &task->doomed);
 }
 
+void fae_task_unsure(struct fae_task *task)
+{
+    if (task->doomed == FAE_TIMEOUT || task->doomed == FAE_RELOADED)
+        task->doomed = FAE_UNKNOWN;
+}
+
 static void on_deadline(void *arg)
 {
     fae_task_doom(arg, FAE_TIMEOUT);

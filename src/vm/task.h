@@ -92,6 +92,9 @@ void fae_task_run_more(void *vm);
 struct fae_task *fae_task_may_wait(lua_State *L, int *n_out);
 /* The last thing a binding does: `return fae_task_wait(...)`. */
 int fae_task_wait(struct fae_task *task, fae_task_cancel_fn cancel, void *arg);
+/* For a cancel function: what it cancels may have been done nevertheless. The task hears UNKNOWN where TIMEOUT or RELOADED
+ * would say that it may be tried again. */
+void fae_task_unsure(struct fae_task *task);
 /* From the loop: the operation is over. */
 void fae_task_resume(struct fae_task *task, fae_task_push_fn push, void *arg);
 

@@ -378,6 +378,7 @@ void fae_vm_free(struct fae_vm **vm_io)
     fae_id_end(vm);
     fae_timer_stop(&vm->more);
     fae_buf_fini(&vm->detail);
+    fae_kv_forget(vm);
     free(vm);
 }
 

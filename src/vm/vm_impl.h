@@ -84,6 +84,7 @@ struct fae_vm {
         uint32_t session, caller, len;
         char text[96];
     } lock_who; /* made last */
+    struct fae_kv_calls *kv; /* of bind_kv.c; NULL: it never wrote */
 };
 
 /* The vm of a state. */
@@ -168,6 +169,8 @@ void fae_bind_lock(lua_State *L);
 void fae_kv_woken(struct fae_vm *vm);
 void fae_id_woken(struct fae_vm *vm);
 void fae_lock_woken(struct fae_vm *vm);
+void fae_kv_forget(struct fae_vm *vm); /* when no task is left */
+
 void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
 
 /* owned.c: locks that end with a session, or a task */

@@ -1,0 +1,77 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- kv: the node's own kv store, fae.kv; kv_fast, the same over the store that does not wait for the disk, when the
+-- configuration has it.
+local fae = require "fae"
+local kv_store = require "fae.kv"
+
+local function declare(name, kv, aliased)
+  local servant = fae.servant(name)
+
+  local function method(word, args, idempotent, doc, fn, alias)
+    servant.method(word, {
+      args = args, route = args[1] == "string" and 1 or nil, idempotent = idempotent or nil, doc = doc,
+      alias = aliased and alias or nil,
+    }, fn)
+  end
+
+  method("get", { "string" }, true, "value of a key, or nil",
+    function(_, key)
+      local value, err = kv.get(key)
+      if value == nil and err then return nil, err end
+      return value
+    end)
+  method("gets", { "string" }, true, "[value, version] of a key, or nil; the version is for cas",
+    function(_, key)
+      local value, version = kv.get(key)
+      if value == nil then return nil, version end
+      return { value, version }
+    end)
+  method("get_many", { "array" }, true, "map of those of the keys that are there", function(_, keys)
+    local found, err = kv.get_many(keys)
+    if not found then return nil, err end
+    return fae.map(found)
+  end)
+  method("set", { "string", "string", "map?" }, true, "stores a value; {ttl_ms = n} says for how long",
+    function(_, key, value, options) return kv.set(key, value, options) end)
+  method("add", { "string", "string", "map?" }, false, "stores a value where there is none: was it stored?",
+    function(_, key, value, options) return kv.add(key, value, options) end)
+  method("cas", { "string", "string", "int?", "map?" }, false,
+    "stores a value if the version is still that of gets (nil, 0: if there is none): was it stored?",
+    function(_, key, value, version, options) return kv.cas(key, value, version, options) end)
+  method("incr", { "string", "int?", "map?" }, false, "adds to a number, which begins at 0: the number it is then",
+    function(_, key, by, options) return kv.incr(key, by, options) end)
+  method("del", { "string" }, true, "removes a key: was it there?", function(_, key) return kv.del(key) end)
+  method("scan", { "string", "string?", "int?" }, true,
+    "{items = [[key, value], ...], next} of a prefix that holds a whole {...}, in order, from a key on",
+    function(_, prefix, from, limit)
+      local items, next_from = kv.scan(prefix, from, limit)
+      if not items then return nil, next_from end
+      return { items = fae.array(items), next = next_from }
+    end)
+  method("scan_all", { "string?", "int?" }, true, "{items = [[key, value], ...], cursor} of everything, in pieces",
+    function(_, cursor, limit)
+      local items, next_cursor = kv.scan_all(cursor, limit)
+      if not items then return nil, next_cursor end
+      return { items = fae.array(items), cursor = next_cursor }
+    end)
+  method("count", {}, true, "number of records", function() return kv.count() end)
+  method("export", { "int", "string?" }, true, "{chunk, cursor} of a bucket's records, in pieces, for import",
+    function(_, bucket, cursor)
+      local chunk, next_cursor = kv.export(bucket, cursor)
+      if not chunk then return nil, next_cursor end
+      return { chunk = fae.bin(chunk), cursor = next_cursor }
+    end)
+  method("import", { "int", "string", "boolean?" }, true,
+    "puts a chunk of export into a pending bucket, or into any when the last argument is true: how many records",
+    function(_, bucket, chunk, force) return kv.import(bucket, chunk, force) end)
+  method("bucket", { "int", "string?", "int?" }, true,
+    "{state, epoch, count} of a bucket; with a state and an epoch: sets them",
+    function(_, bucket, state, epoch) return kv.bucket(bucket, state, epoch) end)
+  return servant
+end
+
+local servant = declare("kv", kv_store)
+if kv_store.has_fast then declare("kv_fast", kv_store.fast) end
+
+return servant
