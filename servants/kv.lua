@@ -3,7 +3,6 @@
 -- kv: the node's own kv store, fae.kv; kv_fast, the same over the store that does not wait for the disk, when the
 -- configuration has it.
 local fae = require "fae"
-local kv_store = require "fae.kv"
 
 local function declare(name, kv, aliased)
   local servant = fae.servant(name)
@@ -71,7 +70,7 @@ local function declare(name, kv, aliased)
   return servant
 end
 
-local servant = declare("kv", kv_store)
-if kv_store.has_fast then declare("kv_fast", kv_store.fast) end
+local servant = declare("kv", fae.kv)
+if require("fae.kv_local").has_fast then declare("kv_fast", fae.kv.fast) end
 
 return servant

@@ -30,8 +30,8 @@ local function backend(store)
     count = function() return core.kv_count(store) end,
   }
 
-  --- kv.export(bucket[, cursor]) -> chunk, cursor | nil, err. A bucket's records in pieces of bounded size, for kv.import;
-  -- the cursor is nil at the end. Freeze it first: what is written meanwhile may be left out.
+  --- kv.export(bucket[, cursor]) -> chunk, cursor | nil, err. A bucket's records in pieces of bounded size, for
+  -- kv.import; the cursor is nil at the end. Freeze it first: what is written meanwhile may be left out.
   function b.export(bucket, cursor)
     local ok, err = check_bucket(bucket)
     if not ok then return nil, err end
@@ -42,8 +42,8 @@ local function backend(store)
     return core.kv_export(store, bucket, cursor)
   end
 
-  --- kv.import(bucket, chunk[, force]) -> number of records | nil, err. All of the chunk or nothing; versions and times stay
-  -- what they were. FROZEN: the bucket is not pending, and `force` is not true. Waits.
+  --- kv.import(bucket, chunk[, force]) -> number of records | nil, err. All of the chunk or nothing; versions and times
+  -- stay what they were. FROZEN: the bucket is not pending, and `force` is not true. Waits.
   function b.import(bucket, chunk, force)
     local ok, err = check_bucket(bucket)
     if not ok then return nil, err end
@@ -51,9 +51,9 @@ local function backend(store)
     return core.kv_import(store, bucket, chunk, force == true)
   end
 
-  --- kv.bucket(bucket) -> {state, epoch, count} | nil, err;  kv.bucket(bucket, state, epoch) -> true | nil, err, which waits.
-  -- state is "active", "replica", "pending", "dead" or "frozen". Writes to a frozen or pending bucket are answered FROZEN,
-  -- to a replica or dead one UNAVAILABLE; reads look at no state.
+  --- kv.bucket(bucket) -> {state, epoch, count} | nil, err;  kv.bucket(bucket, state, epoch) -> true | nil, err, which
+  -- waits. state is "active", "replica", "pending", "dead" or "frozen". Writes to a frozen or pending bucket are answered
+  -- FROZEN, to a replica or dead one UNAVAILABLE; reads look at no state.
   function b.bucket(bucket, state, epoch)
     local ok, err = check_bucket(bucket)
     if not ok then return nil, err end
@@ -69,4 +69,4 @@ local function backend(store)
   return b
 end
 
-return { durable = backend(0), fast = backend(1) }
+return { durable = backend(0), fast = backend(1), has_fast = select(6, core.kv_limits()) }
