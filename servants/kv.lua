@@ -4,14 +4,12 @@
 -- configuration has it.
 local fae = require "fae"
 
-local function declare(name, kv, aliased)
+local function declare(name, kv)
   local servant = fae.servant(name)
 
-  local function method(word, args, idempotent, doc, fn, alias)
-    servant.method(word, {
-      args = args, route = args[1] == "string" and 1 or nil, idempotent = idempotent or nil, doc = doc,
-      alias = aliased and alias or nil,
-    }, fn)
+  local function method(word, args, idempotent, doc, fn)
+    local route = args[1] == "string" and 1 or nil
+    servant.method(word, { args = args, route = route, idempotent = idempotent or nil, doc = doc }, fn)
   end
 
   method("get", { "string" }, true, "value of a key, or nil",
@@ -71,6 +69,28 @@ local function declare(name, kv, aliased)
 end
 
 local servant = declare("kv", fae.kv)
+
+-- fae's old methods, which answer otherwise: what is not there is an empty value, and true.
+
+servant.method("fae_get", { args = { "string" }, route = 1, idempotent = true, alias = "kvdb_get",
+  doc = "as kv.get, but what is not there is empty" },
+  function(_, key)
+    local value, err = fae.kv.get(key)
+    if value then return value end
+    return not err and "" or nil, err
+  end)
+
+servant.method("fae_set", { args = { "string", "string" }, route = 1, idempotent = true, alias = "kvdb_set",
+  doc = "as kv.set" },
+  function(_, key, value) return fae.kv.set(key, value) end)
+
+servant.method("fae_del", { args = { "string" }, route = 1, idempotent = true, alias = "kvdb_del",
+  doc = "as kv.del, but true whatever was there" },
+  function(_, key)
+    local was, err = fae.kv.del(key)
+    return was ~= nil or nil, err
+  end)
+
 if require("fae.kv_local").has_fast then declare("kv_fast", fae.kv.fast) end
 
 return servant

@@ -122,7 +122,7 @@ static void flush(struct fae_control_client *client, uint64_t now_ms)
 
 static bool is_waiting(const struct fae_control_client *client)
 {
-    return client->queued || client->reloading || client->old_until_ms || client->asks;
+    return client->queued || client->reloading || client->old_until_ms || client->asks || client->in_job;
 }
 
 /* Copies the line that ends at nl, as text that may be shown, and moves on to the next. */
@@ -333,4 +333,5 @@ void fae_control_step(struct fae_node *node, uint64_t now_ms)
     }
     start_next_reload(node);
     fae_control_ask_step(node, now_ms);
+    fae_control_ops_step(node, now_ms);
 }

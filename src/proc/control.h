@@ -16,6 +16,7 @@
 #include "base/opt.h"
 #include "proc/answer.h"
 #include "proc/control_ask.h"
+#include "proc/control_ops.h"
 
 #define FAE_CONTROL_CLIENTS 32
 #define FAE_CONTROL_LINE 1024
@@ -39,6 +40,7 @@ struct fae_control_client {
     int kind;              /* enum fae_reload_kind */
     uint8_t asks;          /* enum fae_ask_kind: for the workers to answer its question */
     struct fae_session_question question;
+    bool in_job;  /* ops does something for it */
     bool stays;   /* `stop`: its end of file is the node's end */
     bool hung_up; /* sends no more; gone once it has its answer */
 };
@@ -48,6 +50,7 @@ struct fae_control {
     char path[FAE_OPT_TEXT + 16];
     uint64_t last_id;
     struct fae_ask ask;
+    struct fae_control_job job;
     struct fae_control_client clients[FAE_CONTROL_CLIENTS];
 };
 

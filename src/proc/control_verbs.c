@@ -380,6 +380,7 @@ static const struct verb {
     { "locks", do_locks, 0, "[N]" },
     { "lock-release", do_lock_release, 0, "KEY" },
     { "hist", fae_control_do_hist, 0, NULL },
+    { "kv", fae_control_do_kv, 0, "backup DIR|check|stats" },
 };
 
 #define N_VERBS (sizeof verbs / sizeof *verbs)

@@ -71,6 +71,19 @@ static bool receive(int fd, struct fae_buf *in)
     return n > 0;
 }
 
+/* Lines that tell how far it is, which begin with "... ", are shown as they come. */
+static void show_progress(struct fae_buf *in)
+{
+    const uint8_t *nl;
+    size_t n;
+
+    while (in->len >= 4 && memcmp(in->data, "... ", 4) == 0 && (nl = memchr(in->data, '\n', in->len))) {
+        n = (size_t)(nl - in->data) + 1;
+        fwrite(in->data, 1, n, stderr);
+        fae_buf_shift(in, n);
+    }
+}
+
 static enum fae_err converse(int fd, const char *line, bool to_the_end, struct fae_buf *text_out,
                              struct fae_buf *last_out)
 {
@@ -81,7 +94,7 @@ static enum fae_err converse(int fd, const char *line, bool to_the_end, struct f
 
     send_line(fd, line); /* a node that has too many clients says so and closes before it could be sent */
     while (!(whole = fae_ctlline_last(&in, &last)) && in.len < ANSWER_MAX && receive(fd, &in))
-        continue;
+        show_progress(&in);
     if (whole) {
         err = last.err;
         fae_buf_add(last_out, last.text, last.len);

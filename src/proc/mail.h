@@ -31,6 +31,8 @@ enum fae_mail_type {
     FAE_MAIL_SESSION_CLOSE,
     FAE_MAIL_GC,
     FAE_MAIL_ANSWER,
+    FAE_MAIL_OPS_ASK, /* to ops: proc/ops_job.h */
+    FAE_MAIL_OPS_ANSWER,
 };
 
 static inline uint64_t fae_ticket(uint32_t attempt, uint32_t generation)

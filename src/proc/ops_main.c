@@ -18,6 +18,7 @@
 #include "proc/crash.h"
 #include "proc/life.h"
 #include "proc/mail.h"
+#include "proc/ops_job.h"
 #include "proc/runconf.h"
 #include "proc/seccomp.h"
 
@@ -31,6 +32,7 @@ struct ops {
     struct fae_watch on_mail, on_life;
     struct fae_logwriter log;
     struct fae_admin admin;
+    struct fae_ops_job job;
 };
 
 static void on_tick(void *arg)
@@ -39,6 +41,7 @@ static void on_tick(void *arg)
 
     FAE_STAT_SET(ops->slot->heartbeat_ms, fae_now_ms());
     fae_logwriter_turn(&ops->log);
+    fae_ops_job_tick(&ops->job, fae_now_ms());
     fae_timer_start(&ops->tick, FAE_TICK_MS);
 }
 
@@ -61,6 +64,7 @@ static void on_mail(int fd, short what, void *arg)
             fae_loop_stop(&ops->loop);
         if (mail.type == FAE_MAIL_REOPEN_LOG)
             ops->log.look_ms = 0; /* the next turn looks whether the file is another */
+        fae_ops_job_mail(&ops->job, &mail);
     }
 }
 
@@ -176,7 +180,10 @@ static enum fae_err start(struct ops *ops)
 int fae_ops_main(const struct fae_ops_opts *opts)
 {
     struct ops ops = { .opts = opts, .slot = &opts->shared->slots->slots[opts->slot] };
-    enum fae_err err = start(&ops);
+    enum fae_err err;
+
+    fae_ops_job_init(&ops.job, opts->shared);
+    err = start(&ops);
 
     if (err) {
         FAE_ERROR("cannot start: %s", fae_err_text(err));
@@ -187,6 +194,7 @@ int fae_ops_main(const struct fae_ops_opts *opts)
     fae_mail_send(&opts->shared->mail, fae_slot_supervisor(opts->shared->slots), FAE_MAIL_READY, 0, NULL, 0);
     on_tick(&ops);
     fae_loop_run(&ops.loop);
+    fae_ops_job_fini(&ops.job);
     fae_stores_rest(&opts->shared->stores);
     fae_admin_close(&ops.admin);
     fae_watch_close(&ops.on_mail);

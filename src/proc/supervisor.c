@@ -218,6 +218,7 @@ static void read_mail(struct fae_node *node)
             start_failed(node, &mail);
         fae_reload_mail(node, &mail);
         fae_control_ask_mail(node, &mail);
+        fae_control_ops_mail(node, &mail);
     }
 }
 

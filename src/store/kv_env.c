@@ -5,11 +5,13 @@
 #include "store/kv_env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -189,6 +191,8 @@ enum fae_err fae_kv_env_open(struct fae_kv_store *store, int how, char *why_out,
 
     FAE_ASSERT(store->env == NULL);
     pthread_rwlock_init(&env->lock, NULL);
+    pthread_mutex_init(&env->copy_lock, NULL);
+    env->copy_fd = -1;
     env->fast = store->index == FAE_KV_FAST;
     env->writes = how & FAE_KV_ENV_WRITE;
     why_out[0] = '\0';
@@ -232,7 +236,22 @@ void fae_kv_env_close(struct fae_kv_env **env_io)
     if (env->mdb)
         mdb_env_close(env->mdb);
     pthread_rwlock_destroy(&env->lock);
+    pthread_mutex_destroy(&env->copy_lock);
     free(env);
+}
+
+/* What it writes to becomes a file that takes nothing. */
+void fae_kv_env_cut(struct fae_kv_env *env)
+{
+    int full;
+
+    pthread_mutex_lock(&env->copy_lock);
+    full = env->copy_fd >= 0 ? open("/dev/full", O_WRONLY | O_CLOEXEC) : -1;
+    if (full >= 0) {
+        env->cut = dup3(full, env->copy_fd, O_CLOEXEC) >= 0;
+        close(full);
+    }
+    pthread_mutex_unlock(&env->copy_lock);
 }
 
 enum fae_err fae_kv_env_reopen(struct fae_kv_store *store, char *why_out, size_t why_size)
@@ -241,6 +260,7 @@ enum fae_err fae_kv_env_reopen(struct fae_kv_store *store, char *why_out, size_t
     int rc;
 
     why_out[0] = '\0';
+    fae_kv_env_cut(env);
     pthread_rwlock_wrlock(&env->lock);
     drop_reader(env);
     if (env->mdb)

@@ -34,6 +34,10 @@ struct fae_kv_env {
     uint64_t version; /* given to the record written last */
     uint64_t n_items;
     _Atomic bool wants_alone; /* a long reader of this process should end: the map must grow */
+    /* A copy that is being made of it. */
+    pthread_mutex_t copy_lock;
+    int copy_fd; /* -1: none */
+    bool cut;    /* it was made to fail */
 };
 
 enum { FAE_KV_ENV_READ = 1, FAE_KV_ENV_MAKE = 2, FAE_KV_ENV_WRITE = 4 };
@@ -43,6 +47,9 @@ enum fae_err fae_kv_env_open(struct fae_kv_store *store, int how, char *why_out,
 /* The writer's, when LMDB will not go on with it (MDB_PANIC). */
 enum fae_err fae_kv_env_reopen(struct fae_kv_store *store, char *why_out, size_t why_size);
 void fae_kv_env_close(struct fae_kv_env **env);
+
+/* A copy that is being made of it fails soon, so that whoever waits for the lock has it. Any thread. */
+void fae_kv_env_cut(struct fae_kv_env *env);
 
 enum fae_err fae_kv_err(int rc);
 

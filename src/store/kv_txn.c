@@ -4,13 +4,16 @@
  * nothing of them; when LMDB refuses in the middle the transaction as a whole is dropped, and done again or refused.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hist.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "store/kv_env.h"
 
@@ -413,6 +416,7 @@ static int grow(struct fae_kv_env *env)
     if (info.me_mapsize >= FAE_KV_MAP_MAX)
         return ENOSPC;
     atomic_store(&env->wants_alone, true);
+    fae_kv_env_cut(env);
     pthread_rwlock_wrlock(&env->lock);
     rc = mdb_env_set_mapsize(env->mdb, info.me_mapsize * 2);
     pthread_rwlock_unlock(&env->lock);
@@ -448,6 +452,25 @@ static bool recover(struct fae_kv_store *store)
     else
         FAE_WARN("%s: opened again after an error", store->dir);
     return true;
+}
+
+/* LMDB says EIO of a write that was cut, which is how a disk fills; only another try tells it from a broken one. */
+static bool is_full(const struct fae_kv_store *store, const struct fae_kv_job *jobs, unsigned n)
+{
+    char path[sizeof store->dir + 16];
+    off_t bytes = FAE_MIB;
+    int fd, rc;
+
+    for (unsigned i = 0; i < n; i++)
+        bytes += jobs[i].request.value_len;
+    snprintf(path, sizeof path, "%s/room", store->dir);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno == ENOSPC || errno == EDQUOT;
+    rc = posix_fallocate(fd, 0, bytes);
+    close(fd);
+    unlink(path);
+    return rc == ENOSPC || rc == EDQUOT;
 }
 
 /* Did a commit that failed count nevertheless? */
@@ -486,6 +509,8 @@ enum fae_err fae_kv_run(struct fae_kv_store *store, struct fae_kv_job *jobs, uns
     if (!rc)
         return FAE_OK;
     err = failure(store, rc, txnid);
+    if (rc == EIO && err == FAE_SYSTEM && is_full(store, jobs, n))
+        err = FAE_NO_SPACE;
     for (unsigned i = 0; i < n; i++)
         if (!jobs[i].skip)
             jobs[i].answer.err = (uint16_t)err;
