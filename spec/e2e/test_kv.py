@@ -403,7 +403,7 @@ def test_numbers_are_told():
             for i in range(10):
                 client.call("kv.set", "k%d" % i, "v")
             client.call("kv_fast.set", "k", "v")
-        stores = node.stats()["stores"]
+        stores = node.stats()["store"]
         assert stores["kv_items"] == 10 and stores["kv_writes_total"] == 10
         assert 1 <= stores["kv_commits_total"] <= 10 and stores["kv_commit_ns_total"] > 0
         assert stores["kv_fast_items"] == 1 and stores["kv_bytes"] > 0
