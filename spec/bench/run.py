@@ -23,6 +23,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cache  # noqa: E402
+import kv  # noqa: E402
 import procs  # noqa: E402
 import tls  # noqa: E402
 import web  # noqa: E402
@@ -200,6 +201,17 @@ class Bench:
 
     def start_cache2(self):
         return cache.start(self, 2)
+    def start_kv1(self):
+        return kv.start(self, ready_line("fae ready:"), 1, self.server_cpu)
+
+    def start_kv2(self):
+        return kv.start(self, ready_line("fae ready:"), 2, None)
+
+    def start_tarantool_fsync(self):
+        return kv.start_tarantool(self, installed("tarantool"))
+
+    def start_redis_always(self):
+        return kv.start_redis(self, installed("redis-server"))
 
     def start_page(self):
         return web.start(self, installed)
@@ -498,6 +510,11 @@ ROWS = [
     Row("cache-set-2", "set, two workers at once", cache.in_lua_twice(request, "set"), 85, unit=" ns"),
     Row("cache-flood", "100,000 keys all but alike over random", cache.flood(request), 2.0),
     Row("cache-entry", "bytes of an entry beyond key and 100 bytes", cache.entry(request), 80, unit="B", rounds=1),
+    Row("kv-get", "fae.kv.get from Lua, warm", kv.warm_get(request), 600, unit=" ns"),
+    Row("kv-fast", "kv_fast sets of a core's second, from Lua", kv.fast_set(request), 200_000, least=True, unit="/s"),
+    Row("kv-set", "durable kv.set/s over tarantool's, 50 clients", kv.durable("tarantool_fsync", raw, ask, *ONE), 1.0,
+        least=True),
+    Row("kv-set-redis", "the same over redis appendfsync always", kv.durable("redis_always", raw, ask, *ONE), None),
     Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),
     Row("reload-load", "p99 under 10 reloads/s over quiet", reload_under_load, 2.0, rounds=1),
     Row("reload-rss", "RSS after 1,000 good + 1,000 bad reloads", reload_memory, 1.05, rounds=1),

@@ -30,10 +30,9 @@ static void test_hash_parts(void **state)
         const char *key, *part;
         bool tag;
     } rows[] = {
-        { "abc", "abc", false },     { "{abc}", "abc", true },      { "x{abc}y", "abc", true },
-        { "{}abc", "{}abc", false }, { "{abc", "{abc", false },     { "abc}", "abc}", false },
-        { "}{a}", "a", true },       { "{}{a}", "{}{a}", false },   { "{{a}", "{a", true },
-        { "{a}{b}", "a", true },     { "{ }", " ", true },          { "x}{", "x}{", false },
+        { "abc", "abc", false },   { "{abc}", "abc", true },  { "x{abc}y", "abc", true }, { "{}abc", "{}abc", false },
+        { "{abc", "{abc", false }, { "abc}", "abc}", false }, { "}{a}", "a", true },      { "{}{a}", "{}{a}", false },
+        { "{{a}", "{a", true },    { "{a}{b}", "a", true },   { "{ }", " ", true },       { "x}{", "x}{", false },
         { "", "", false },
     };
 

@@ -67,9 +67,8 @@ static void ask(struct fae_node *node, struct fae_control_client *client, const 
         return;
     }
     job->question = (job->question + 1) & INT32_MAX;
-    if (!fae_children_ready(node, ops) ||
-        fae_mail_send(&node->shared.mail, ops, FAE_MAIL_OPS_ASK, fae_answer_arg(job->question, true), what,
-                      strlen(what))) {
+    if (!fae_children_ready(node, ops) || fae_mail_send(&node->shared.mail, ops, FAE_MAIL_OPS_ASK,
+                                                        fae_answer_arg(job->question, true), what, strlen(what))) {
         fae_control_err(client, FAE_UNAVAILABLE, "ops, which does it, cannot be told now");
         return;
     }

@@ -46,7 +46,8 @@ static void tell_progress(struct fae_ops_job *job, uint64_t now_ms)
     if (now_ms < job->told_ms + TELL_MS)
         return;
     job->told_ms = now_ms;
-    n = snprintf(line, sizeof line, "... %" PRIu64 " so far\n", fae_kv_admin_done(&job->shared->stores.kv, &job->progress));
+    n = snprintf(line, sizeof line, "... %" PRIu64 " so far\n",
+                 fae_kv_admin_done(&job->shared->stores.kv, &job->progress));
     tell(job, job->question, false, FAE_OK, line, (size_t)n);
 }
 

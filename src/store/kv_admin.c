@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "store/kv_env.h"
 
-#define LINES_MAX 20u  /* of what is wrong; the rest is counted */
-#define PIECE 1000u    /* entries of the index looked at in one transaction */
+#define LINES_MAX 20u /* of what is wrong; the rest is counted */
+#define PIECE 1000u   /* entries of the index looked at in one transaction */
 #define KEY_SHOWN 60u
 
 /* ---- backup ---- */

@@ -161,9 +161,39 @@ static int open_inside(struct fae_kv_env *env, bool make, const char *dir, char 
     return rc;
 }
 
+int fae_kv_env_reserve(const struct fae_kv_store *store, size_t bytes)
+{
+    char path[sizeof store->dir + 16];
+    int fd, rc;
+
+    snprintf(path, sizeof path, "%s/data.mdb", store->dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno;
+    rc = posix_fallocate(fd, 0, (off_t)bytes);
+    close(fd);
+    return rc;
+}
+
+/* Before the file is opened, which makes it as large as the map. */
+static int size_map(struct fae_kv_env *env, const struct fae_kv_store *store)
+{
+    char path[sizeof store->dir + 16];
+    size_t bytes = FAE_KV_FAST_BYTES;
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/data.mdb", store->dir);
+    if (stat(path, &st) == 0)
+        while (bytes < (size_t)st.st_size)
+            bytes *= 2;
+    return mdb_env_set_mapsize(env->mdb, bytes);
+}
+
 static int open_file(struct fae_kv_env *env, const struct fae_kv_store *store, int how, char *why_out, size_t why_size)
 {
-    unsigned flags = MDB_NOTLS | (how & FAE_KV_ENV_READ ? MDB_RDONLY : 0) | (env->fast ? MDB_NOSYNC : 0);
+    bool map_written = env->fast && !(how & FAE_KV_ENV_READ);
+    unsigned flags = MDB_NOTLS | (how & FAE_KV_ENV_READ ? MDB_RDONLY : 0) | (env->fast ? MDB_NOSYNC : 0) |
+                     (map_written ? MDB_WRITEMAP : 0);
     MDB_envinfo info;
     int rc = mdb_env_create(&env->mdb);
 
@@ -172,12 +202,16 @@ static int open_file(struct fae_kv_env *env, const struct fae_kv_store *store, i
     if (!rc)
         rc = mdb_env_set_maxreaders(env->mdb, FAE_KV_READERS);
     if (!rc)
+        rc = map_written ? size_map(env, store) : 0;
+    if (!rc)
         rc = mdb_env_open(env->mdb, store->dir, flags, 0600);
     if (rc)
         return rc;
     if (!is_whole(env->mdb, store->dir, why_out, why_size))
         return MDB_CORRUPTED;
     mdb_env_info(env->mdb, &info);
+    if (map_written)
+        return fae_kv_env_reserve(store, info.me_mapsize);
     /* Raised only: what the file says of its map is what another writer needed. */
     if (!(how & FAE_KV_ENV_READ) && info.me_mapsize < store->kv->map_bytes)
         rc = mdb_env_set_mapsize(env->mdb, store->kv->map_bytes);

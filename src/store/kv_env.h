@@ -16,6 +16,7 @@
 #include "store/kv.h"
 
 #define FAE_KV_MAP_BYTES ((size_t)1 << 30)
+#define FAE_KV_FAST_BYTES ((size_t)64 << 20) /* of kv_fast, whose file is as large as its map */
 #define FAE_KV_MAP_MAX ((size_t)1 << 46)
 #define FAE_KV_READERS 128u /* places: a process has one; backup, check and tools of others have one each */
 
@@ -50,6 +51,10 @@ void fae_kv_env_close(struct fae_kv_env **env);
 
 /* A copy that is being made of it fails soon, so that whoever waits for the lock has it. Any thread. */
 void fae_kv_env_cut(struct fae_kv_env *env);
+
+/* Of a store that is written through its map: has the disk keep room for all of it, since what a full disk does to a
+ * page of a map is a signal. 0 or an errno. */
+int fae_kv_env_reserve(const struct fae_kv_store *store, size_t bytes);
 
 enum fae_err fae_kv_err(int rc);
 

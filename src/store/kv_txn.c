@@ -407,14 +407,18 @@ static int end(struct txn *t, int rc)
 }
 
 /* Twice the map. Readers of this process wait, a long one is asked to end. */
-static int grow(struct fae_kv_env *env)
+static int grow(struct fae_kv_store *store)
 {
+    struct fae_kv_env *env = store->env;
     MDB_envinfo info;
     int rc;
 
     mdb_env_info(env->mdb, &info);
     if (info.me_mapsize >= FAE_KV_MAP_MAX)
         return ENOSPC;
+    rc = env->fast ? fae_kv_env_reserve(store, info.me_mapsize * 2) : 0;
+    if (rc)
+        return rc;
     atomic_store(&env->wants_alone, true);
     fae_kv_env_cut(env);
     pthread_rwlock_wrlock(&env->lock);
@@ -495,7 +499,7 @@ enum fae_err fae_kv_run(struct fae_kv_store *store, struct fae_kv_job *jobs, uns
     int rc = MDB_MAP_FULL;
 
     for (unsigned tries = 0; rc == MDB_MAP_FULL && tries < GROW_MAX; tries++) {
-        rc = tries ? grow(store->env) : 0;
+        rc = tries ? grow(store) : 0;
         if (!rc)
             rc = begin(store, t);
         if (rc)
@@ -604,7 +608,7 @@ enum fae_err fae_kv_sweep(struct fae_kv_store *store, unsigned max, unsigned *n_
     rc = sweep(t, max, n_out);
     rc = end(t, rc);
     if (rc == MDB_MAP_FULL)
-        rc = grow(store->env);
+        rc = grow(store);
     if (rc)
         *n_out = 0;
     return fae_kv_err(rc);
