@@ -135,8 +135,8 @@ function M.over(backend)
     return backend.cas(key, value, version, ttl_ms)
   end
 
-  --- kv.incr(key[, by[, {ttl_ms = n}]]) -> the number it is then | nil, err. A number is a value of decimal digits, up to
-  -- 64 bits; what is not there is 0. BAD_ARGS: the value is no number; LIMIT: it would not fit. Waits.
+  --- kv.incr(key[, by[, {ttl_ms = n}]]) -> the number it is then | nil, err. A number is a value of decimal digits, up
+  -- to 64 bits; what is not there is 0. BAD_ARGS: the value is no number; LIMIT: it would not fit. Waits.
   function kv.incr(key, by, options)
     local ok, err = check_key(key, "kv.incr")
     if not ok then return nil, err end
@@ -158,9 +158,9 @@ function M.over(backend)
     return backend.del(key)
   end
 
-  --- kv.scan(prefix[, from[, limit]]) -> {{key, value}, ...}, next | nil, err. What begins with the prefix, in the order
-  -- of keys, beginning at `from`; `next` is the `from` of what follows, nil at the end. The prefix holds a whole {...},
-  -- which decides where the keys lie.
+  --- kv.scan(prefix[, from[, limit]]) -> {{key, value}, ...}, next | nil, err. What begins with the prefix, in the
+  -- order of keys, beginning at `from`; `next` is the `from` of what follows, nil at the end. The prefix holds a whole
+  -- {...}, which decides where the keys lie.
   function kv.scan(prefix, from, limit)
     local ok, err = check_key(prefix, "kv.scan")
     if not ok then return nil, err end

@@ -52,8 +52,8 @@ local function backend(store)
   end
 
   --- kv.bucket(bucket) -> {state, epoch, count} | nil, err;  kv.bucket(bucket, state, epoch) -> true | nil, err, which
-  -- waits. state is "active", "replica", "pending", "dead" or "frozen". Writes to a frozen or pending bucket are answered
-  -- FROZEN, to a replica or dead one UNAVAILABLE; reads look at no state.
+  -- waits. state is "active", "replica", "pending", "dead" or "frozen". Writes to a frozen or pending bucket are
+  -- answered FROZEN, to a replica or dead one UNAVAILABLE; reads look at no state.
   function b.bucket(bucket, state, epoch)
     local ok, err = check_bucket(bucket)
     if not ok then return nil, err end

@@ -14,6 +14,7 @@ import pytest
 
 from harness import LONG, SLOW, Closed, Node, RpcError, is_alive, wait_until
 
+PAUSE_S = 1.1 if LONG else 0.1  # a process that dies within its first second is started again ever later
 DIED = [r"died of signal 9", r"kv: "]
 
 
@@ -124,10 +125,10 @@ def test_killing_the_writer_loses_nothing_and_nobody_hangs():
         writers = Writers(node)
         writers.start()
         for i in range(40 if LONG else 5):
-            time.sleep(0.1)
+            time.sleep(PAUSE_S)
             ops = node.workers()["ops"]["pid"]
             os.kill(ops, signal.SIGKILL)
-            wait_until("ops is back", lambda: node.workers()["ops"]["pid"] not in (0, ops))
+            wait_until("ops is back", lambda: node.workers()["ops"]["pid"] not in (0, ops), 15)
         time.sleep(0.2)
         writers.finish()
         writers.check()
@@ -156,10 +157,10 @@ def test_counting_over_deaths_of_the_writer_is_exact_but_for_what_is_unknown():
         for t in threads:
             t.start()
         for _ in range(20 if LONG else 4):
-            time.sleep(0.15)
+            time.sleep(PAUSE_S)
             ops = node.workers()["ops"]["pid"]
             os.kill(ops, signal.SIGKILL)
-            wait_until("ops is back", lambda: node.workers()["ops"]["pid"] not in (0, ops))
+            wait_until("ops is back", lambda: node.workers()["ops"]["pid"] not in (0, ops), 15)
         time.sleep(0.2)
         stop.set()
         for t in threads:
@@ -198,14 +199,14 @@ def test_killed_readers_keep_no_pages():
         sizes = []
         for i in range(kills):
             client = node.client("tcp")
-            client.start("reader.spin", 300)
-            time.sleep(0.06)
+            client.start("reader.spin", 300 + int(PAUSE_S * 500))
+            time.sleep(0.06 + PAUSE_S / 2)
             pids = node.worker_pids()
             victim = pids[i % 2]
             if victim:
                 os.kill(victim, signal.SIGKILL)
             client.close()
-            wait_until("workers are back", lambda: all(node.worker_pids()))
+            wait_until("workers are back", lambda: all(node.worker_pids()), 15)
             sizes.append(os.path.getsize(path))
         writers.finish()
         writers.check()
