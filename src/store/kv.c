@@ -237,7 +237,7 @@ static const struct row {
     ROW("map_bytes", false, map_bytes, "What the file may grow to before the map is enlarged."),
     ROW("commits_total", true, n_commits, "Transactions written."),
     ROW("writes_total", true, n_writes, "Requests done in them."),
-    ROW("commit_ns_total", true, commit_ns, "Nanoseconds that transactions took, with the wait for the disk."),
+    ROW("commit_ns_total", true, commit_ns, "Time that transactions took, with the wait for the disk."),
     ROW("batch_max", false, batch_max, "Most requests in one transaction."),
     ROW("expired_requests_total", true, n_timeouts, "Requests whose deadline had passed before they were begun."),
     ROW("unknown_total", true, n_unknown, "Requests that a writer had begun when it died."),
