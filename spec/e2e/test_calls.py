@@ -91,6 +91,7 @@ def test_servants(c):
     found = c.call("sys.servants")
     assert found["generation"] == 1
     assert {"hello", "id", "lc", "probe", "sys"} <= {s["name"] for s in found["servants"]}
+    assert {"hello", "id", "kv", "probe", "sys"} <= {s["name"] for s in found["servants"]}
     only = c.call("sys.servants", "hello")["servants"]
     assert len(only) == 1
     assert only[0]["methods"] == [{"name": "hello.greet", "args": ["string?"], "timeout_ms": 100, "idempotent": True,
