@@ -201,6 +201,7 @@ class Bench:
 
     def start_cache2(self):
         return cache.start(self, 2)
+
     def start_kv1(self):
         return kv.start(self, ready_line("fae ready:"), 1, self.server_cpu)
 
