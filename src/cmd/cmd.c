@@ -101,6 +101,7 @@ static const struct fae_cmd cmds[] = {
       "  drain WORKER       that worker finishes its calls and is replaced\n"
       "  locks [N]          locks that are held, N of them (100)\n"
       "  lock-release KEY   release a lock, whoever holds it\n"
+      "  cache stats|flush  the numbers of the cache; empty it\n"
       "  kv backup DIR|check|stats  of the kv store: copy it while it is used, look at every record, its numbers\n"
       "  hist               latencies of every method as buckets, for tools\n"
       "  stop               finish the calls in flight and end\n" },
