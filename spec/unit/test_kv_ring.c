@@ -106,33 +106,6 @@ static void test_goes_round(void **state)
     assert_int_equal(ring->n_broken, 0);
 }
 
-/* One at a time never gets far. */
-static void test_stays_small(void **state)
-{
-    const uint32_t cap = 1u << 20;
-    struct fae_kv_ring *large = aligned_alloc(64, (fae_kv_ring_size(cap) + 63) & ~63ul), *small = ring;
-    static uint8_t value[1000];
-    uint8_t unused = 0;
-    uint32_t at, from = 0;
-    struct fae_kv_request r;
-
-    (void)state;
-    memset(large, 0, fae_kv_ring_size(cap));
-    fae_kv_ring_init(large, cap);
-    ring = large;
-    for (unsigned i = 0; i < 5000; i++) {
-        assert_true(put(i, "k", value, i % sizeof value, &at));
-        assert_int_equal(fae_kv_ring_take(ring, &from, &r), FAE_KV_TAKEN);
-        assert_int_equal(r.seq, i);
-        fae_kv_ring_pass(ring, from);
-    }
-    for (uint32_t i = cap / 2; i < cap; i++)
-        unused |= ring->data[i];
-    assert_int_equal(unused, 0);
-    ring = small;
-    free(large);
-}
-
 static void test_withdrawn_or_begun(void **state)
 {
     uint32_t first, second, from = fae_kv_ring_tail(ring);
@@ -245,7 +218,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_carries_everything, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_goes_round, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_stays_small, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_withdrawn_or_begun, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_next_writer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nonsense, set_up, tear_down),

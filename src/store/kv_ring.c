@@ -9,8 +9,6 @@
 
 #include "base/assert.h"
 
-#define BEGIN_ANEW (64u * 1024)
-
 enum { WAITING, BEGUN, WITHDRAWN, FILLER };
 
 /* As it lies in shared memory. */
@@ -56,21 +54,12 @@ static void fill_rest(struct fae_kv_ring *ring, uint32_t at, uint32_t size)
     atomic_store_explicit(&h->state, FILLER, memory_order_relaxed);
 }
 
-/* An empty ring begins anew at its start, so that a few requests at a time use little memory, and that while it is in the
- * cpu's cache. */
-static bool goes_back(const struct fae_kv_ring *ring, uint32_t head, uint32_t room, uint32_t need)
-{
-    uint32_t offset = head & (ring->cap - 1);
-
-    return room == ring->cap && offset >= BEGIN_ANEW && need <= offset;
-}
-
 bool fae_kv_ring_put(struct fae_kv_ring *ring, const struct fae_kv_request *r, uint32_t *at_out)
 {
     uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     uint32_t room = ring->cap - (head - atomic_load_explicit(&ring->tail, memory_order_acquire));
     uint32_t need = fae_kv_ring_need(r->key_len, r->value_len), rest = ring->cap - (head & (ring->cap - 1));
-    uint32_t skip = rest < need || goes_back(ring, head, room, need) ? rest : 0;
+    uint32_t skip = rest < need ? rest : 0;
     struct head *h;
     uint8_t *bytes;
 
