@@ -19,13 +19,11 @@ enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config 
 {
     enum fae_err err = fae_marks_open(stores->marks, stores->data_dir, why_out, why_size);
 
-    if (!err)
-        err = fae_kv_open(&stores->kv, stores->data_dir, why_out, why_size);
     if (err)
         return err;
     fae_ids_open(stores, config);
     fae_locks_open(stores, fae_lock_now_ms());
-    return FAE_OK;
+    return fae_kv_open(&stores->kv, stores->data_dir, why_out, why_size);
 }
 
 void fae_stores_close(struct fae_stores *stores)
