@@ -145,7 +145,7 @@ def test_others_serve_while_a_full_worker_is_replaced_and_single_goes_on_refusin
 def test_allocations_that_fail_in_a_full_worker_hurry_its_end():
     with node() as n, Client(n.tcp) as c:
         pid = worker(n)["pid"]
-        c.send(request(1, "m.keep", 15) + request(2, "m.keep", 6))
+        c.send(request(1, "m.keep", 14) + request(2, "m.keep", 6))
         assert c.recv()[2] is None
         assert c.recv()[2].startswith("NO_MEMORY: ")
         start = time.monotonic()
