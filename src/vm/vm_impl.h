@@ -83,7 +83,7 @@ struct fae_vm {
     struct {
         uint32_t session, caller, len;
         char text[96];
-    } lock_who; /* made last */
+    } lock_who;              /* made last */
     struct fae_kv_calls *kv; /* of bind_kv.c; NULL: it never wrote */
 };
 
