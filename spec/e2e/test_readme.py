@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the root README.md and those of lib/ show is run as it stands there: servants, clients, commands, files."""
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -44,11 +46,28 @@ def test_the_servant(node):
     assert node.call("cart.total", [1, 2, 39]) == 42
 
 
+def test_what_lives_in_the_node(node):
+    """Numbers and tokens are others each time."""
+    part = README.split("## What lives in the node")[1].split("## Calling it")[0]
+    shown = re.findall(r"^    \$ build/fae (.*)\n    (.*)$", part, re.M)
+    assert len(shown) == 5
+    for command, answer in shown:
+        got = run(node, FAE, "call", "-s", node.tcp, *shlex.split(command)[1:]).rstrip("\n")
+        if command.startswith("call lock."):
+            got, answer = json.loads(got), json.loads(answer)
+            assert sorted(got) == sorted(answer) and len(got["token"]) == len(answer["token"])
+        elif command == "call id.next":
+            assert re.fullmatch(r"\d{18,19}", got)
+        else:
+            assert got == answer, command
+
+
 def test_the_first_change(node):
     def greet():
         return run(node, FAE, "call", "-s", node.tcp, "hello.greet", '"Ada"')
 
-    shown = re.findall(r'^    \$ build/fae (.*)\n    (".*")$', README, re.M)
+    first = README.split("## A servant")[0]
+    shown = re.findall(r'^    \$ build/fae (.*)\n    (".*")$', first, re.M)
     assert [command for command, _ in shown] == ["call sys.ping"] + 2 * ["call hello.greet '\"Ada\"'"]
     assert greet() == shown[1][1] + "\n"
     node.write("hello.lua", read("servants", "hello.lua").replace('"Hello, "', '"Ahoy, "'))
