@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- C functions that Lua calls straight: leaves, which never raise, wait, allocate or call back. Types are declared
--- without a body, since this runs once a generation and a body may be declared only once a state.
+-- C functions that Lua calls straight: leaves, which never raise, wait, allocate or call back. Declared once a state,
+-- not once a generation: LuaJIT keeps what each declaration makes, and has room for 65,536 types in all.
 local ffi = package.loaded.ffi
 
-ffi.cdef [[
+local declarations = [[
 /* store/lcache.h */
 struct fae_lcache_user;
 int fae_lcache_get(struct fae_lcache_user *user, const uint8_t *key, size_t key_len, uint8_t *buf, size_t cap,
@@ -22,6 +22,15 @@ int fae_lcache_incr(struct fae_lcache_user *user, const uint8_t *key, size_t key
 int fae_lcache_del(struct fae_lcache_user *user, const uint8_t *key, size_t key_len);
 int fae_lcache_touch(struct fae_lcache_user *user, const uint8_t *key, size_t key_len, double ttl_ms);
 int fae_lcache_flush(struct fae_lcache_user *user);
+/* store/idgen.h */
+int64_t fae_ids_next(const void *stores, uint32_t tag);
+int64_t fae_ids_next_run(const void *stores, uint32_t tag, uint32_t n, uint32_t *n_out);
 ]]
+
+local DONE = "fae.ffi " .. declarations -- a state's own table, under what was declared: lua_dir may bring another text
+if not package.loaded[DONE] then
+  ffi.cdef(declarations)
+  package.loaded[DONE] = true
+end
 
 return ffi

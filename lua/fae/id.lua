@@ -8,11 +8,7 @@ local core = require "fae.core"
 
 local M = {}
 
-local ffi = package.loaded.ffi
-ffi.cdef [[
-int64_t fae_ids_next(const void *stores, uint32_t tag);
-int64_t fae_ids_next_run(const void *stores, uint32_t tag, uint32_t n, uint32_t *n_out);
-]]
+local ffi = require "fae.ffi"
 local C, istype, int64, uint64 = ffi.C, ffi.istype, ffi.typeof "int64_t", ffi.typeof "uint64_t"
 local n_got = ffi.new "uint32_t[1]"
 local MANY_MAX = 100000
