@@ -397,9 +397,11 @@ def r6(report):
         with born(join):
             node.start()
         codes, unready, client, i, end = {}, 0, None, 0, time.monotonic() + 30
+        value = os.urandom(MIB)
         while i < 1000 and time.monotonic() < end:
             try:
                 client = client or node.client()
+                client.call("lc.set", "k%d" % i, value)
                 client.call("hoard.put", i)
                 i += 1
                 continue
@@ -414,7 +416,8 @@ def r6(report):
             client = None
             time.sleep(0.02)
             unready += get(node, "/readyz")[0] == 503
-        print("       %d MB put; answers: %s" % (i * 262144 * len(str(i)) // MIB, codes))
+        print("       %d MB put, %d MB into the cache; answers: %s" % (i * 262144 * len(str(i)) // MIB, i, codes))
+        report.figure("entries that the cache pushed out", node.stats()["store"]["cache_evictions_total"], 100, least=True)
         report.figure("processes that the kernel killed", oom_kills(path), 0)
         report.figure("times that /readyz said 503", unready, 1, least=True)
         report.figure("calls refused meanwhile", sum(codes.get(c, 0) for c in ("NO_MEMORY", "OVERLOAD")), 1, least=True)
@@ -598,7 +601,7 @@ TESTS = {
     "R3": ("500 clients that never read answers of 64 KiB", r3),
     "R4": ("2,000 clients that send a byte each 5 s", r4),
     "R5": ("1,000 clients whose machine vanishes", r5),
-    "R6": ("1 GB into a memory limit of 256 MiB", r6),
+    "R6": ("1 GB of Lua values and 1 GB of cache into a memory limit of 256 MiB", r6),
     "R7": ("5 times as many calls as can be served, for 60 s", r7),
     "R9": ("a log on a full disk", r9),
     "S9": ("scrapes of 10,000 series beside L", s9),
