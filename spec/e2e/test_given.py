@@ -71,6 +71,8 @@ def test_one_of_two_nodes_stops_under_load(sockets):
                 else:
                     c.close()
             assert sleepers
+            wait_until("their calls are in flight", lambda: sum(m["in_flight"] for m in goes.stats()["methods"]
+                                                                if m["name"] == "probe.wait") == len(sleepers))
             goes.stop()
             for c, msgid in sleepers:
                 assert c.finish(msgid) is not None
