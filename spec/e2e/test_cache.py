@@ -62,6 +62,16 @@ def test_workers_share_it(node):
         assert b.call("lc.get", "k") is None
 
 
+def test_a_version_from_before_a_restart_swaps_nothing(tmp_path):
+    seen = []
+    for value in ("before", "after"):
+        with Node(folder=str(tmp_path)) as node, node.client() as c:
+            c.call("lc.set", "k", value)
+            assert not seen or c.call("lc.cas", "k", "lost", seen[0]) is False
+            seen.append(c.call("lc.gets", "k")["version"])
+            assert seen[-1] < 2 ** 53
+
+
 def test_bytes_of_any_kind(node):
     with Client(node.tcp) as c:
         for key in ("k", b"\xff\xfe\x00", "é", "k" * 1024):

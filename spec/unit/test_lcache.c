@@ -590,7 +590,7 @@ static int set_up_shard(void **state)
     shard = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shard == MAP_FAILED)
         return -1;
-    fae_lcache_shard_init(shard, &plan);
+    fae_lcache_shard_init(shard, 0);
     return 0;
 }
 

@@ -19,6 +19,8 @@
 
 #define SHARDS_MAX 64u
 #define PAGE 4096u
+/* Where versions begin: anywhere below 2^52, so that none from before a restart comes again; to 2^53 they are exact. */
+#define VERSION_SHIFT 12
 #define INT64_DIGITS 21 /* -9223372036854775808 and its NUL */
 
 struct fae_lcache_user {
@@ -50,20 +52,28 @@ static struct fae_lcache_shard *shard_at(struct fae_lcache *cache, uint32_t i)
     return (struct fae_lcache_shard *)(cache->shards + i * cache->plan.shard_size);
 }
 
+static uint64_t random_bits(void)
+{
+    uint64_t bits;
+
+    return getrandom(&bits, sizeof bits, 0) == sizeof bits ? bits : fae_now_ns();
+}
+
 void fae_lcache_init(void *mem, size_t size)
 {
     struct fae_lcache *cache = mem;
     uint32_t n_shards = 1;
+    uint64_t version;
 
     while (n_shards < SHARDS_MAX && size / (n_shards * 2) >= FAE_LCACHE_SHARD_MIN)
         n_shards *= 2;
     cache->size = size;
     cache->shard_mask = n_shards - 1;
-    if (getrandom(&cache->seed, sizeof cache->seed, 0) != sizeof cache->seed)
-        cache->seed = fae_now_ns();
+    cache->seed = random_bits();
+    version = random_bits() >> VERSION_SHIFT;
     fae_lcache_plan(&cache->plan, (size - sizeof *cache) / n_shards / PAGE * PAGE);
     for (uint32_t i = 0; i < n_shards; i++)
-        fae_lcache_shard_init(shard_at(cache, i), &cache->plan);
+        fae_lcache_shard_init(shard_at(cache, i), version);
     for (uint32_t i = 0; i < FAE_SLOTS_MAX; i++)
         cache->users[i].slot = i;
 }

@@ -124,10 +124,10 @@ void fae_lcache_plan(struct fae_lcache_plan *plan_out, size_t shard_size)
     };
 }
 
-void fae_lcache_shard_init(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan)
+void fae_lcache_shard_init(struct fae_lcache_shard *shard, uint64_t version)
 {
-    (void)plan;
     shard->head = shard->tail = 1;
+    shard->last_version = version;
 }
 
 /* ---- changes: the sequence is odd from begin to fae_lcache_leave ---- */

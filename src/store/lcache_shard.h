@@ -71,7 +71,8 @@ struct fae_lcache_found {
 
 /* Shares shard_size out; n_units is at least room for several of the largest entries. */
 void fae_lcache_plan(struct fae_lcache_plan *plan_out, size_t shard_size);
-void fae_lcache_shard_init(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan); /* zeroed */
+/* It is zeroed; versions go on from that one. */
+void fae_lcache_shard_init(struct fae_lcache_shard *shard, uint64_t version);
 
 /* Before it is taken: has the bucket on its way, since nothing is read ahead of that. */
 void fae_lcache_expect(struct fae_lcache_shard *shard, const struct fae_lcache_plan *plan, uint32_t hash);
