@@ -93,11 +93,14 @@ def test_it_ends_with_the_session(node):
     a.call("lock.acquire", "kept", {"lease_ms": 600000})
     token = a.call("lock.acquire", "gone", {"auto_release": True})["token"]
     a.call("lock.release", "gone", token)
+    token = a.call("lock.acquire", "mine 3", {"auto_release": True, "lease_ms": 600000})["token"]
+    assert a.error("lock.release", "mine 2", token).code == "NOT_OWNER"  # which changes nothing
     msgid = b.start("lock.acquire", "mine 1", {"wait_ms": 5000})
     wait_until("it waits", lambda: a.call("lock.info", "mine 1")["waiting"] == 1)
     a.close()
     assert b.finish(msgid)["key"] == "mine 1"
-    wait_until("the others are free", lambda: b.error("lock.info", "mine 2").code == "NOT_FOUND")
+    for key in ("mine 2", "mine 3"):
+        wait_until("the others are free", lambda: b.error("lock.info", key).code == "NOT_FOUND")
     assert b.call("lock.info", "kept")["lease_ms"] == 600000
     b.call("lock.force", "kept")
 

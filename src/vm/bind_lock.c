@@ -458,6 +458,7 @@ static int l_lock_release(lua_State *L)
     struct fae_vm *vm = fae_vm_of(L);
     uint64_t token = FAE_LOCK_TOKEN_FREE;
     const char *key;
+    enum fae_err err;
     size_t len;
     bool free;
 
@@ -470,8 +471,10 @@ static int l_lock_release(lua_State *L)
         return 2;
     if (!free && token == FAE_LOCK_TOKEN_FREE)
         return answer(L, FAE_NOT_OWNER);
-    forget(vm->current, token);
-    return answer(L, fae_lock_release(vm->o.stores, fae_lock_now_ms(), key, len, token));
+    err = fae_lock_release(vm->o.stores, fae_lock_now_ms(), key, len, token);
+    if (!err)
+        forget(vm->current, token);
+    return answer(L, err);
 }
 
 /* lock_renew(key, token, lease_ms or nil) -> true | nil, err | nil: the disk must know of so long a lease first, ask

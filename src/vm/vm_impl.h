@@ -177,7 +177,7 @@ void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
 struct fae_owned;
 struct fae_lock_ask;
 void fae_owned_add(struct fae_vm *vm, struct fae_owned **owned, const struct fae_lock_ask *ask, uint64_t fence);
-void fae_owned_drop(struct fae_owned **owned, uint64_t token);      /* it is, or will be, released */
+void fae_owned_drop(struct fae_owned **owned, uint64_t token);      /* it was released */
 void fae_owned_let_go(struct fae_vm *vm, struct fae_owned **owned); /* which is no more */
 
 #endif
