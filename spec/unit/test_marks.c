@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -100,6 +101,29 @@ static void damage(struct world *w, unsigned place)
     close(fd);
 }
 
+static bool is_locked(struct world *w)
+{
+    int fd = open(path_of(w), O_RDWR);
+    bool is = flock(fd, LOCK_EX | LOCK_NB) != 0;
+
+    close(fd);
+    return is;
+}
+
+/* A node that was killed, but for its writer. */
+static int writes_a_while(void *arg)
+{
+    struct fae_marks_writer *writer = NULL;
+    struct world *w = arg;
+
+    if (fae_marks_writer_start(&writer, &w->stores))
+        return 1;
+    poll(NULL, 0, 200);
+    fae_marks_want(&w->stores, FAE_MARK_FENCE, 9);
+    fae_marks_writer_stop(&writer);
+    return 0;
+}
+
 static void goes_on_where_it_was(void **state)
 {
     struct fae_marks_writer *writer = NULL;
@@ -124,6 +148,30 @@ static void goes_on_where_it_was(void **state)
     assert_int_equal(start(&w, why), FAE_OK);
     assert_int_equal(w.marks->began[FAE_MARK_ID_MS], 990);
     assert_int_equal(w.marks->began[FAE_MARK_FENCE], 7);
+    close_world(&w);
+}
+
+static void waits_for_the_writer_before(void **state)
+{
+    struct fae_marks_writer *writer = NULL;
+    struct world w;
+    char why[300];
+    pid_t pid;
+
+    (void)state;
+    open_world(&w);
+    assert_int_equal(start(&w, why), FAE_OK);
+    pid = unit_fork(writes_a_while, &w);
+    for (int i = 0; i < 5000 && !is_locked(&w); i++)
+        poll(NULL, 0, 1);
+    assert_true(is_locked(&w));
+    assert_int_equal(start(&w, why), FAE_OK);
+    assert_int_equal(unit_wait(pid), 0);
+    assert_int_equal(w.marks->began[FAE_MARK_FENCE], 9); /* what it wrote at its end */
+    assert_int_equal(fae_marks_writer_start(&writer, &w.stores), FAE_OK);
+    assert_int_equal(start(&w, why), FAE_SYSTEM);
+    assert_non_null(strstr(why, "still has it"));
+    fae_marks_writer_stop(&writer);
     close_world(&w);
 }
 
@@ -191,9 +239,8 @@ static void refuses_what_is_no_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_on_where_it_was),
-        cmocka_unit_test(wakes_who_waits),
-        cmocka_unit_test(a_cut_copy_is_not_taken),
+        cmocka_unit_test(goes_on_where_it_was),    cmocka_unit_test(waits_for_the_writer_before),
+        cmocka_unit_test(wakes_who_waits),         cmocka_unit_test(a_cut_copy_is_not_taken),
         cmocka_unit_test(refuses_what_is_no_file),
     };
 

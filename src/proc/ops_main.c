@@ -21,6 +21,7 @@
 #include "proc/ops_job.h"
 #include "proc/runconf.h"
 #include "proc/seccomp.h"
+#include "store/marks.h"
 
 #define ORPHAN_MS 800 /* workers need a moment to say their last lines; the alarm rings at 1000 */
 
@@ -110,6 +111,7 @@ static void on_life(int fd, short what, void *arg)
     }
     fae_watch_close(&ops->on_life);
     FAE_WARN("the supervisor is gone");
+    fae_marks_writer_stop(&ops->opts->shared->stores.marks_writer); /* the next node waits for this end */
     fae_timer_start(&ops->orphaned, ORPHAN_MS);
 }
 

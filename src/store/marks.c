@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -28,6 +29,8 @@
 #define FORMAT 1u
 #define PLACE 4096 /* between the copies: a block of the disk each */
 #define RETRY_MS 1000
+#define BEFORE_MS 3000 /* for the writer of a node that was killed, which is gone within a second */
+#define LOCK_POLL_MS 5
 #define TOLD_MS 10000 /* between lines of the log about what fails */
 
 struct copy {
@@ -71,6 +74,19 @@ static int open_file(const char *data_dir, int flags)
 
     snprintf(path, sizeof path, "%s/marks", data_dir);
     return open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0640);
+}
+
+/* One writer at a time, of whatever node: the lock ends with its process. Where files cannot be locked there is none. */
+static bool lock_file(int fd, uint64_t within_ms)
+{
+    uint64_t until_ms = fae_now_ms() + within_ms;
+
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        if (fae_now_ms() >= until_ms)
+            return false;
+        poll(NULL, 0, LOCK_POLL_MS);
+    }
+    return true;
 }
 
 /* Errno as a code. */
@@ -162,7 +178,10 @@ enum fae_err fae_marks_open(struct fae_marks *marks, const char *data_dir, char 
         snprintf(why_out, why_size, "%s/marks: %s", data_dir, strerror(errno));
         err = FAE_SYSTEM;
     }
-    if (!err && read_copies(fd, &c)) {
+    if (!err && !lock_file(fd, BEFORE_MS)) {
+        snprintf(why_out, why_size, "%s/marks: a process of the node before, which was killed, still has it", data_dir);
+        err = FAE_SYSTEM;
+    } else if (!err && read_copies(fd, &c)) {
         take(marks, &c);
     } else if (!err) {
         snprintf(why_out, why_size,
@@ -310,6 +329,10 @@ enum fae_err fae_marks_writer_start(struct fae_marks_writer **writer_out, struct
     w->fd = open_file(stores->data_dir, 0);
     if (w->fd < 0)
         goto fail;
+    if (!lock_file(w->fd, BEFORE_MS)) {
+        errno = EWOULDBLOCK;
+        goto fail_open;
+    }
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &was); /* signals are the loop's */
     rc = pthread_create(&w->thread, NULL, life, w);
@@ -319,6 +342,7 @@ enum fae_err fae_marks_writer_start(struct fae_marks_writer **writer_out, struct
         return FAE_OK;
     }
     errno = rc;
+fail_open:
     close(w->fd);
 fail:
     free(w);

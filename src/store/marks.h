@@ -6,7 +6,8 @@
  * after a good end at what was used.
  *
  *     file DATA_DIR/marks: two copies of the table, written in turns, each with a number and a sum: a copy that a crash
- *     cut is not taken. It is written in place, so that a full disk does not stop it.
+ *     cut is not taken. It is written in place, so that a full disk does not stop it. Whoever writes it has it locked:
+ *     the writer of a node that was killed may live a little longer, and the next node waits for its end.
  */
 #ifndef FAE_STORE_MARKS_H
 #define FAE_STORE_MARKS_H
