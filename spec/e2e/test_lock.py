@@ -23,6 +23,19 @@ s.method("slow", { args = { "string" }, timeout_ms = 150 }, function(_, key)
     while true do pcall(fae.sleep, 10000) end
   end)
 end)
+s.method("many", { args = { "int" } }, function(_, n)
+  for i = 1, n do
+    local lock, err = fae.lock.acquire("many " .. i, { auto_release = true, lease_ms = 60000 })
+    if not lock then return nil, err end
+  end
+end)
+s.method("pairs", { args = { "int" } }, function(_, n)
+  for _ = 1, n do
+    local lock, err = fae.lock.acquire("pairs", { auto_release = true })
+    if not lock then return nil, err end
+    fae.lock.release("pairs", lock.token)
+  end
+end)
 return s
 """
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
@@ -100,9 +113,19 @@ def test_it_ends_with_the_session(node):
     a.close()
     assert b.finish(msgid)["key"] == "mine 1"
     for key in ("mine 2", "mine 3"):
-        wait_until("the others are free", lambda: b.error("lock.info", key).code == "NOT_FOUND")
+        assert b.call("lock.acquire", key, {"wait_ms": 5000})["key"] == key
     assert b.call("lock.info", "kept")["lease_ms"] == 600000
     b.call("lock.force", "kept")
+
+
+def test_a_session_may_have_many(node):
+    with node.client() as c:
+        c.call("probe.many", 16384)
+        began = time.monotonic()
+        c.call("probe.pairs", 1000)  # each of which once looked at all that the session had
+        assert time.monotonic() - began < 0.3 * SLOW
+    with node.client() as c:
+        assert c.call("lock.acquire", "many 1", {"wait_ms": 5000})["key"] == "many 1"
 
 
 def test_who_hangs_up_waits_no_longer(node):
