@@ -327,6 +327,34 @@ def test_nobody_has_it_twice_when_workers_are_killed():
         wait_until("none is left", lambda: store(node)["locks_held"] == 0 and store(node)["locks_waiting"] == 0, 10)
 
 
+def test_a_worker_stopped_inside_costs_no_other():
+    """What it was at holds up who wants a lock; the watchdog ends it alone."""
+    expect = [r"is silent for \d+ ms", "stuck:", "stopped by the watchdog", "died of signal 9"]
+    with Node("watchdog_warn_ms(300)\nwatchdog_kill_ms(900)\nlocks_max(64)", servants={"probe.lua": SERVANT}, workers=2,
+              expect=expect) as node:
+        a, b = on_two_workers(node)
+        victim, other = a.call("probe.pid"), b.call("probe.pid")
+        hit = False
+        for _ in range(400):
+            a.start("probe.pairs", 20000)
+            time.sleep(random.random() * 0.004)
+            os.kill(victim, signal.SIGSTOP)
+            began = time.monotonic()
+            try:
+                b.call("probe.pairs", 1)
+            except RpcError as err:
+                assert err.code in ("TIMEOUT", "LOCKED")  # the watchdog interrupts it; or it stopped while it had one
+            hit = time.monotonic() - began > 0.2 * SLOW
+            if hit:
+                break
+            os.kill(victim, signal.SIGCONT)
+            a.recv()
+        assert hit, "it was never stopped inside"
+        assert b.call("probe.pid") == other
+        wait_until("it was replaced", lambda: len(node.worker_pids()) == 2 and victim not in node.worker_pids())
+        assert other in node.worker_pids()
+
+
 @pytest.mark.parametrize("jump", ["+30d", "-30d"])
 def test_a_clock_that_jumps_ends_no_lease(jump):
     """C9: the wall clock."""

@@ -40,6 +40,7 @@ struct fae_child {
     struct fae_backoff backoff;
     bool warned;      /* the watchdog named it in this silence */
     bool by_watchdog; /* the watchdog killed it */
+    bool stopped;     /* silent since somebody stopped it; as of the last round */
     bool expected;    /* its death is what we asked for */
 };
 
@@ -63,6 +64,7 @@ struct fae_node {
     struct fae_child children[FAE_WORKERS_MAX + 1];
     unsigned n_start_deaths; /* before the first READY of all */
     uint64_t watch_ms;       /* when the watchdog looks next */
+    uint64_t spare_until_ms; /* until then it kills none but those who are stopped */
     struct fae_stored committed, previous;
     struct fae_reload reload;
     struct fae_control control;
