@@ -318,6 +318,38 @@ static void test_a_writer_follows(void **state)
     assert_value("waits", "v");
 }
 
+/* What the writer of a node that was killed a moment ago may still do while this one writes: a child, since LMDB takes
+ * no file twice in a process. */
+static void write_version(uint64_t version)
+{
+    uint8_t bytes[8];
+    MDB_val k = { strlen("version"), "version" }, v = { sizeof bytes, bytes };
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi meta;
+
+    fae_kv_put_u64(bytes, version);
+    _exit(mdb_env_create(&env) || mdb_env_set_maxdbs(env, 8) || mdb_env_open(env, kv_dir, 0, 0600) ||
+          mdb_txn_begin(env, NULL, 0, &txn) || mdb_dbi_open(txn, "meta", 0, &meta) || mdb_put(txn, meta, &k, &v, 0) ||
+          mdb_txn_commit(txn));
+}
+
+static void test_versions_are_given_once_whoever_else_writes(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    serve();
+    assert_int_equal(done(request(FAE_KV_SET, "k", "1")).number, 1);
+    pid = fork();
+    if (pid == 0)
+        write_version(100);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(done(request(FAE_KV_SET, "k", "2")).number, 101);
+}
+
 static void test_deadlines_and_withdrawals(void **state)
 {
     struct fae_kv_request r = request(FAE_KV_SET, "late", "v");
@@ -489,6 +521,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_time_to_live_changes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_map_grows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_writer_follows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_versions_are_given_once_whoever_else_writes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deadlines_and_withdrawals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_answers_to_the_dead_go_nowhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_makes_no_sense_is_refused, set_up, tear_down),

@@ -143,6 +143,19 @@ static int sum_buckets(struct fae_kv_env *env, MDB_txn *txn, uint64_t *n_out)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+int fae_kv_env_refresh(struct fae_kv_env *env, MDB_txn *txn)
+{
+    uint64_t version;
+    int rc = read_number(env, txn, "version", &version);
+
+    if (rc || version == env->version)
+        return rc;
+    rc = sum_buckets(env, txn, &env->n_items);
+    if (!rc)
+        env->version = version;
+    return rc;
+}
+
 static int open_inside(struct fae_kv_env *env, bool make, const char *dir, char *why_out, size_t why_size)
 {
     MDB_txn *txn;

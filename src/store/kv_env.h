@@ -49,6 +49,10 @@ enum fae_err fae_kv_env_open(struct fae_kv_store *store, int how, char *why_out,
 enum fae_err fae_kv_env_reopen(struct fae_kv_store *store, char *why_out, size_t why_size);
 void fae_kv_env_close(struct fae_kv_env **env);
 
+/* Version and number of records as the transaction sees them. They may be another writer's: that of a node whose
+ * supervisor was killed goes on for a second, and the next node starts meanwhile. Returns what LMDB does. */
+int fae_kv_env_refresh(struct fae_kv_env *env, MDB_txn *txn);
+
 /* A copy that is being made of it fails soon, so that whoever waits for the lock has it. Any thread. */
 void fae_kv_env_cut(struct fae_kv_env *env);
 

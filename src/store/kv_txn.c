@@ -376,18 +376,26 @@ static int apply(struct txn *t, struct fae_kv_job *job)
 
 static int begin(struct fae_kv_store *store, struct txn *t)
 {
+    int rc;
+
     for (unsigned i = 0; i < t->n_touched; i++)
         t->buckets[t->touched[i]].known = t->buckets[t->touched[i]].dirty = false;
     t->n_touched = 0;
     t->store = store;
     t->env = store->env;
     t->now_ms = store->kv->wall_ms();
-    t->version = store->env->version;
     t->n_more = 0;
     t->dirty = false;
     if (!store->env->mdb)
         return MDB_PANIC;
-    return mdb_txn_begin(store->env->mdb, NULL, 0, &t->mdb);
+    rc = mdb_txn_begin(store->env->mdb, NULL, 0, &t->mdb);
+    if (rc)
+        return rc;
+    rc = fae_kv_env_refresh(store->env, t->mdb);
+    t->version = store->env->version;
+    if (rc)
+        mdb_txn_abort(t->mdb);
+    return rc;
 }
 
 static int end(struct txn *t, int rc)
