@@ -185,6 +185,11 @@ describe("fae.kv", function()
     refused(chunk, (bucket + 1) % 1024)
     refused(("x"):rep(100))
     refused((chunk:gsub("{moved}a", "{moveX}a")))
+    local function of_version(bytes) return chunk:sub(1, 12) .. bytes .. chunk:sub(21) end
+    -- 0, and beyond 2^52: those that are given later could not be told apart.
+    for _, first in ipairs { "\0\0", "\0\16", "\0\32", "\127\255" } do
+      refused(of_version(first .. "\0\0\0\0\0" .. (first == "\0\0" and "\0" or "\1")))
+    end
     assert.equal(1, kv.import(bucket, chunk, true))
     assert.equal("1", (kv.get "{moved}a"))
   end)

@@ -201,7 +201,7 @@ static int look_at_record(struct check *c, MDB_txn *txn, uint16_t vbucket, const
         wrong(c, "a record without a head", key + 2, k->mv_size - 2);
         return 0;
     }
-    if (record.version == 0 || record.version > INT64_MAX)
+    if (record.version == 0 || record.version > FAE_KV_VERSION_MAX)
         wrong(c, "a record with an impossible version", key + 2, k->mv_size - 2);
     if (record.expires_ms == 0)
         return 0;

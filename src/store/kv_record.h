@@ -22,6 +22,7 @@
 #define FAE_KV_STORED_KEY_MAX (2 + FAE_KV_KEY_MAX)
 #define FAE_KV_TTL_KEY_MAX (8 + FAE_KV_STORED_KEY_MAX)
 #define FAE_KV_HEAD 17u
+#define FAE_KV_VERSION_MAX ((uint64_t)1 << 53) /* Lua's numbers are exact up to here, and cas compares them */
 #define FAE_KV_BUCKET_SIZE 17u
 
 enum fae_kv_state {

@@ -20,6 +20,9 @@
 #define NUMBER_MAX 20 /* bytes of an int64 as text */
 #define GROW_MAX 24   /* doublings: from a page to more than any disk */
 
+/* Versions go on behind the highest that was imported: one there can be leaves as many as will ever be given. */
+#define IMPORTED_MAX (FAE_KV_VERSION_MAX / 2)
+
 struct txn {
     struct fae_kv_store *store;
     struct fae_kv_env *env;
@@ -301,7 +304,7 @@ static bool is_sound(const struct txn *t, const struct fae_kv_request *r)
         return false;
     while ((more = fae_kv_chunk_next(r->value, r->value_len, &at, &moved)) > 0)
         if (fae_kv_vbucket(moved.key, moved.key_len) != vbucket || moved.record.version == 0 ||
-            moved.record.version > INT64_MAX || moved.record.len > t->store->kv->shared->value_max)
+            moved.record.version > IMPORTED_MAX || moved.record.len > t->store->kv->shared->value_max)
             return false;
     return more == 0;
 }
