@@ -4,6 +4,12 @@
 -- configuration has it.
 local fae = require "fae"
 
+-- What a client stored in one message may not fit another along with all else that a scan answers.
+local function fitting(items, too_long)
+  if too_long then items[1][2] = fae.null end
+  return fae.array(items)
+end
+
 local function declare(name, kv)
   local servant = fae.servant(name)
 
@@ -42,15 +48,15 @@ local function declare(name, kv)
   method("scan", { "string", "string?", "int?" }, true,
     "{items = [[key, value], ...], next} of a prefix that holds a whole {...}, in order, from a key on",
     function(_, prefix, from, limit)
-      local items, next_from = kv.scan(prefix, from, limit)
+      local items, next_from, too_long = kv.scan(prefix, from, limit)
       if not items then return nil, next_from end
-      return { items = fae.array(items), next = next_from }
+      return { items = fitting(items, too_long), next = next_from }
     end)
   method("scan_all", { "string?", "int?" }, true, "{items = [[key, value], ...], cursor} of everything, in pieces",
     function(_, cursor, limit)
-      local items, next_cursor = kv.scan_all(cursor, limit)
+      local items, next_cursor, too_long = kv.scan_all(cursor, limit)
       if not items then return nil, next_cursor end
-      return { items = fae.array(items), cursor = next_cursor }
+      return { items = fitting(items, too_long), cursor = next_cursor }
     end)
   method("count", {}, true, "number of records", function() return kv.count() end)
   method("export", { "int", "string?" }, true, "{chunk, cursor} of a bucket's records, in pieces, for import",

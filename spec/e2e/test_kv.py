@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import LONG, SLOW, Closed, Node, RpcError, is_alive, wait_until
+from harness import LONG, SLOW, Closed, Node, RpcError, is_alive, pack, wait_until
 
 PAUSE_S = 1.1 if LONG else 0.1  # a process that dies within its first second is started again ever later
 DIED = [r"died of signal 9", r"kv: "]
@@ -384,6 +384,21 @@ def test_wrong_input_is_an_exact_error_and_writes_nothing():
             key = b"\xff\x00\xfe" * 100
             assert client.call("kv.set", key, b"\x80\x00") is True
             assert client.call("kv.get", key) == b"\x80\x00"
+
+
+def test_a_value_as_long_as_a_message_stops_no_scan():
+    longest, last = "{k}1", "{k}2" + "z" * 480
+    with Node("message_max(65536)", workers=1, admin=False) as node:
+        with node.client() as client:
+            value = "v" * (65536 - len(pack([0, 1, "kv.set", [longest, ""]])) - 2 - 2)
+            assert client.call("kv.set", longest, value) is True
+            assert client.call("kv.set", last, "short") is True
+            for method, args, more in ("kv.scan", ["{k}"], "next"), ("kv.scan_all", [None], "cursor"):
+                first = client.call(method, *args)
+                assert first["items"] == [[longest, None]]
+                args = args + [first[more]] if method == "kv.scan" else [first[more]]
+                assert client.call(method, *args) == {"items": [[last, "short"]]}
+            assert client.call("kv.get", longest) == value
 
 
 def test_old_names_are_aliases():

@@ -8,8 +8,9 @@
 #include "store/store.h"
 #include "vm/vm_impl.h"
 
-#define SCAN_MAX 1000     /* items that one scan gives */
-#define SCAN_LOOKS 10000u /* records it looks at: expired ones are left out */
+#define SCAN_MAX 1000                /* items that one scan gives */
+#define SCAN_LOOKS 10000u            /* records it looks at: expired ones are left out */
+#define SCAN_SPARE (FAE_KIB * 3 / 4) /* of an answer with items: where the next begins, and the answer's own words */
 #define EXPORT_BYTES (1u * FAE_MIB)
 
 /* ---- arguments and errors ---- */
@@ -158,11 +159,23 @@ static struct scan scan_here(lua_State *L, struct fae_kv_store *store, int limit
 {
     struct scan s = { .store = store,
                       .now_ms = store->kv->wall_ms(),
-                      .bytes_max = fae_vm_of(L)->o.config->message_max - FAE_KIB / 2,
+                      .bytes_max = fae_vm_of(L)->o.config->message_max - SCAN_SPARE,
                       .n_max = luaL_checkint(L, limit_idx) };
 
     luaL_argcheck(L, s.n_max >= 1 && s.n_max <= SCAN_MAX, limit_idx, "limit");
     return s;
+}
+
+/* The list is at the top, or where the next begins and it below. */
+static int end_scan(lua_State *L, struct scan *s, enum fae_err err)
+{
+    fae_kv_release(s->store);
+    if (err && err != FAE_NOT_FOUND)
+        return fail_read(L, s->store, err);
+    if (lua_istable(L, -1))
+        lua_pushnil(L);
+    lua_pushboolean(L, s->bytes > s->bytes_max);
+    return 3;
 }
 
 static bool is_before(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -172,7 +185,7 @@ static bool is_before(const char *a, size_t a_len, const char *b, size_t b_len)
     return d ? d < 0 : a_len < b_len;
 }
 
-/* kv_scan(store, prefix, from, limit) -> {{key, value}, ...}, next from or nil | nil, err */
+/* kv_scan(store, prefix, from, limit) -> {{key, value}, ...}, next from or nil, too long for a message? | nil, err */
 static int l_kv_scan(lua_State *L)
 {
     struct fae_kv_store *store = fae_kv_store_here(L);
@@ -200,17 +213,15 @@ static int l_kv_scan(lua_State *L)
          err = fae_kv_next(store, &item)) {
         if (!may_take(&s, &item)) {
             lua_pushlstring(L, item.key, item.key_len);
-            fae_kv_release(store);
-            return 2;
+            break;
         }
         take(L, &s, &item);
     }
-    fae_kv_release(store);
-    return err && err != FAE_NOT_FOUND ? fail_read(L, store, err) : 1;
+    return end_scan(L, &s, err);
 }
 
-/* kv_scan_all(store, cursor or nil, limit) -> {{key, value}, ...}, next cursor or nil | nil, err.  A cursor is a vbucket,
- * two bytes, and the key to begin at. */
+/* kv_scan_all(store, cursor or nil, limit) -> {{key, value}, ...}, next cursor or nil, too long for a message? | nil, err.
+ * A cursor is a vbucket, two bytes, and the key to begin at. */
 static int l_kv_scan_all(lua_State *L)
 {
     struct fae_kv_store *store = fae_kv_store_here(L);
@@ -237,13 +248,11 @@ static int l_kv_scan_all(lua_State *L)
         if (!may_take(&s, &item)) {
             len = fae_kv_key_put(cursor, item.vbucket, item.key, item.key_len);
             lua_pushlstring(L, (const char *)cursor, len);
-            fae_kv_release(store);
-            return 2;
+            break;
         }
         take(L, &s, &item);
     }
-    fae_kv_release(store);
-    return err && err != FAE_NOT_FOUND ? fail_read(L, store, err) : 1;
+    return end_scan(L, &s, err);
 }
 
 /* ---- buckets ---- */
