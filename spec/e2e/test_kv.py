@@ -448,7 +448,7 @@ def test_a_backup_is_restored():
         with node.client() as client:
             client.call("kv.set", "kept0", "changed")
         again = node.ctl("kv", "backup", folder)
-        assert again.returncode == 1 and "not empty" in again.stderr
+        assert again.returncode == 1 and "or not empty" in again.stderr
         node.stop()
         live = os.path.join(node.run_dir, "data", "kv")
         shutil.rmtree(live)
@@ -476,6 +476,8 @@ def test_check_tells_what_is_wrong():
             assert done.returncode == 1, words
         done = node.ctl("kv", "backup", "/proc/no/such")
         assert done.returncode == 1 and "/proc/no/such" in done.stderr
+        done = node.ctl("kv", "backup", node.conf_path)
+        assert done.returncode == 1 and "no folder" in done.stderr
 
 
 def test_ctl_answers_while_nobody_is_there_to_ask():

@@ -441,6 +441,10 @@ static void test_restart_and_backup(void **state)
     for (unsigned i = 0; i < 500; i++)
         version = (uint64_t)next_answer().number;
     snprintf(backup, sizeof backup, "%s/backup", dir);
+    progress.stop = true; /* before it began */
+    assert_int_equal(fae_kv_backup(&kv, backup, &progress, &text), FAE_CANCELLED);
+    fae_buf_fini(&text);
+    progress.stop = false;
     assert_int_equal(fae_kv_backup(&kv, backup, &progress, &text), FAE_OK);
     fae_buf_fini(&text);
     assert_int_equal(fae_kv_backup(&kv, backup, &progress, &text), FAE_BAD_ARGS);

@@ -48,7 +48,7 @@ static enum fae_err make_dir(const char *dir, struct fae_buf *text)
         return FAE_OK;
     if (errno != EEXIST)
         return say(text, fae_kv_err(errno), dir, strerror(errno));
-    return is_empty(dir) ? FAE_OK : say(text, FAE_BAD_ARGS, dir, "it is not empty");
+    return is_empty(dir) ? FAE_OK : say(text, FAE_BAD_ARGS, dir, "it is no folder, or not empty");
 }
 
 static void set_copy(struct fae_kv_env *env, int fd)
@@ -70,12 +70,14 @@ static bool sync_dir(const char *dir)
     return ok;
 }
 
-static int copy(struct fae_kv_env *env, int fd)
+static int copy(struct fae_kv_env *env, struct fae_kv_progress *progress, int fd)
 {
     int rc = MDB_PANIC;
 
     pthread_rwlock_rdlock(&env->lock);
     set_copy(env, fd);
+    if (atomic_load(&progress->stop) || atomic_load(&env->wants_alone))
+        fae_kv_env_cut(env); /* asked for before there was anything to cut */
     if (env->mdb)
         rc = mdb_env_copyfd2(env->mdb, fd, MDB_CP_COMPACT);
     set_copy(env, -1);
@@ -114,7 +116,7 @@ enum fae_err fae_kv_backup(struct fae_kv *kv, const char *dir, struct fae_kv_pro
     fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return say(text, fae_kv_err(errno), part, strerror(errno));
-    rc = copy(env, fd);
+    rc = copy(env, progress, fd);
     fstat(fd, &st);
     close(fd);
     if (!rc && rename(part, path) != 0)
