@@ -158,6 +158,7 @@ describe("fae.kv", function()
     local refused, err = kv.import(bucket, chunks[1])
     assert.is_nil(refused)
     assert.equal("FROZEN", err.code)
+    assert.equal("the bucket is not pending", err.message)
     kv.bucket(bucket, "pending", 3)
     local n = 0
     for _, chunk in ipairs(chunks) do n = n + assert(kv.import(bucket, chunk)) end

@@ -82,7 +82,10 @@ static int push_failure(lua_State *L, const struct result *r)
         return fae_nil_err(L, err, "%s",
                            r->op == FAE_KV_INCR ? "the value there is no integer" : "that is no chunk of this bucket");
     case FAE_LIMIT: return fae_nil_err(L, err, "the number would not fit 64 bits");
-    case FAE_FROZEN: return fae_nil_err(L, err, "the bucket of this key is being moved");
+    case FAE_FROZEN:
+        return fae_nil_err(L, err, "%s",
+                           r->op == FAE_KV_IMPORT ? "the bucket is not pending"
+                                                  : "the bucket of this key is being moved");
     case FAE_UNAVAILABLE: return fae_nil_err(L, err, "the bucket of this key lives on another node");
     default: return fae_nil_err(L, err, "%s", fae_err_text(err));
     }
