@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from harness import Node, wait_until
+from harness import Node, RpcError, wait_until
 
 
 def fails(node):
@@ -59,6 +59,27 @@ def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with Node('data_dir "%s/file/x"' % tmp_path, wait=False) as node:
         assert "data_dir %s/file/x: Not a directory" % tmp_path in fails(node)
+
+
+def test_ops_lives_without_the_data_folder():
+    """Log and admin go on; what needs the folder does so when it is there again."""
+    with Node(expect=["ops .* died of signal 9", "marks: cannot be served"]) as node:
+        data = os.path.join(node.run_dir, "data")
+        os.rename(data, data + ".away")
+        before = node.workers()["ops"]["pid"]
+        os.kill(before, 9)
+        wait_until("ops is back", lambda: node.workers()["ops"]["pid"] not in (0, before) and
+                   node.workers()["ops"]["state"] == "ready")
+        wait_until("it says why", lambda: "marks: cannot be served: No such file" in node.log())
+        os.rename(data + ".away", data)
+        with node.client(timeout=30) as c:
+            def set_one():
+                try:
+                    return c.call("kv.set", "a", "1")
+                except RpcError as err:
+                    assert err.code in ("TIMEOUT", "UNKNOWN", "UNAVAILABLE"), err
+            wait_until("it serves again", set_one, 20)
+            assert c.call("kv.get", "a") == "1"
 
 
 def test_ops_comes_back_and_serves_the_marks():

@@ -118,11 +118,11 @@ static const struct {
       "c.lua:2: admin_cert needs admin_key\n" },
     { "\nadmin_key 'k'", "c.lua:2: admin_key needs admin_cert\n" },
     { "admin_token 'secret'", "c.lua:1: admin_token must be a SHA-256 of 64 hex digits\n" },
-    { "host_exempt '10.0.0.0/8 10.0.0.300'", "c.lua:1: host_exempt must be addresses such as \"10.0.0.7\" or networks such as \"10.0.0.0/8\", not "
+    { "host_exempt '10.0.0.0/8 10.0.0.300'",
+      "c.lua:1: host_exempt must be addresses such as \"10.0.0.7\" or networks such as \"10.0.0.0/8\", not "
       "\"10.0.0.300\"\n" },
     { "node_id(32)", "c.lua:1: node_id must be at most 31 with id_layout fae, not 32\n" },
-    { "kv_backend 'redis:main'",
-      "c.lua:1: kv_backend must be local, the only backend there is, not \"redis:main\"\n" },
+    { "kv_backend 'redis:main'", "c.lua:1: kv_backend must be local, the only backend there is, not \"redis:main\"\n" },
     { "secrets { 'a', b = 1 }",
       "c.lua:1: secrets must be words in quotes, or a list of them such as { \"a\", \"b\" }, without names or gaps\n" },
     { "secrets { 'a', 5 }",

@@ -100,7 +100,8 @@ static void bad_folders_are_told(void **state)
 
     (void)state;
     for (unsigned i = 0; i < UNIT_N(rows); i++) {
-        assert_int_equal(fae_rundir_open(&dir, "run_dir", rows[i].path, geteuid(), getegid(), why, sizeof why), FAE_SYSTEM);
+        assert_int_equal(fae_rundir_open(&dir, "run_dir", rows[i].path, geteuid(), getegid(), why, sizeof why),
+                         FAE_SYSTEM);
         assert_string_equal(why, rows[i].why);
         assert_int_equal(dir.pid_fd, -1);
     }

@@ -36,7 +36,7 @@ struct fae_bench_method {
 
 struct fae_bench_mix {
     unsigned n;
-    uint64_t weights; /* their sum */
+    uint64_t weights;     /* their sum */
     struct fae_buf token; /* goes along with every call; empty: none. Set before methods are added */
     struct fae_bench_method methods[FAE_TALLY_METHODS];
 };

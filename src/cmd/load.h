@@ -39,7 +39,7 @@ typedef void (*fae_load_progress_fn)(const struct fae_load_progress *progress, v
 struct fae_load_opts {
     struct fae_addr addr;
     struct fae_trust trust; /* of a tls:// address */
-    unsigned threads; /* at most as many as connections */
+    unsigned threads;       /* at most as many as connections */
     unsigned conns;
     unsigned depth;        /* calls that a connection sends at once; 1 with connect_per_call */
     unsigned spread;       /* source addresses, 0: the system's choice */

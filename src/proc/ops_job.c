@@ -5,12 +5,12 @@
 #include "proc/ops_job.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "proc/answer.h"
 #include "proc/mail.h"
 
@@ -78,18 +78,6 @@ static void *job_main(void *arg)
     return NULL;
 }
 
-static int start_thread(struct fae_ops_job *job)
-{
-    sigset_t all, before;
-    int rc;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&job->thread, NULL, job_main, job);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc;
-}
-
 /* ---- on the loop ---- */
 
 void fae_ops_job_mail(struct fae_ops_job *job, const struct fae_mail *mail)
@@ -108,7 +96,7 @@ void fae_ops_job_mail(struct fae_ops_job *job, const struct fae_mail *mail)
     *job = (struct fae_ops_job){ .shared = job->shared, .question = question, .told_ms = fae_now_ms() };
     memcpy(job->what, mail->body, mail->len);
     FAE_INFO("kv %s, as an operator said", job->what);
-    rc = start_thread(job);
+    rc = fae_thread_start(&job->thread, "kv-admin", job_main, job);
     job->running = rc == 0;
     if (rc) {
         why = strerror(rc);

@@ -23,6 +23,7 @@
 #include "proc/seccomp.h"
 #include "store/marks.h"
 
+#define SERVE_MS 5000 /* between tries to serve a data folder that is not there, or broken */
 #define ORPHAN_MS 800 /* workers need a moment to say their last lines; the alarm rings at 1000 */
 
 struct ops {
@@ -31,16 +32,31 @@ struct ops {
     struct fae_loop loop;
     struct fae_timer tick, orphaned;
     struct fae_watch on_mail, on_life;
+    bool serves;       /* the stores */
+    uint64_t serve_ms; /* otherwise: when that is tried again */
     struct fae_logwriter log;
     struct fae_admin admin;
     struct fae_ops_job job;
 };
+
+/* Behind the filter of system calls, which threads made later have too. Log and admin go on without. */
+static void serve_stores(struct ops *ops)
+{
+    char why[600];
+
+    ops->serves = !fae_stores_serve(&ops->opts->shared->stores, ops->opts->config, why, sizeof why);
+    ops->serve_ms = fae_now_ms() + SERVE_MS;
+    if (!ops->serves)
+        FAE_ERROR("%s", why);
+}
 
 static void on_tick(void *arg)
 {
     struct ops *ops = arg;
 
     FAE_STAT_SET(ops->slot->heartbeat_ms, fae_now_ms());
+    if (!ops->serves && fae_now_ms() >= ops->serve_ms)
+        serve_stores(ops);
     fae_logwriter_turn(&ops->log);
     fae_ops_job_tick(&ops->job, fae_now_ms());
     fae_timer_start(&ops->tick, FAE_TICK_MS);
@@ -145,17 +161,6 @@ static enum fae_err open_admin(struct ops *ops)
     return err;
 }
 
-/* Behind the filter of system calls, which threads made later have too. */
-static enum fae_err serve_stores(const struct fae_ops_opts *opts)
-{
-    char why[600];
-    enum fae_err err = fae_stores_serve(&opts->shared->stores, opts->config, why, sizeof why);
-
-    if (err)
-        FAE_ERROR("%s", why);
-    return err;
-}
-
 static enum fae_err start(struct ops *ops)
 {
     const struct fae_ops_opts *o = ops->opts;
@@ -175,7 +180,7 @@ static enum fae_err start(struct ops *ops)
     if (!err)
         err = fence_off(o->config);
     if (!err)
-        err = serve_stores(o);
+        serve_stores(ops);
     return err;
 }
 

@@ -20,9 +20,9 @@
 #include "rpc/turn.h"
 
 #define OUT_OF_FDS_PAUSE_MS 100
-#define FDS_GRACE_MS 300   /* after the last time that none was left, until they count as back */
+#define FDS_GRACE_MS 300 /* after the last time that none was left, until they count as back */
 #define RETRY_AFTER_MS 1000
-#define FRAME 15 /* bytes of a sys.error notification before its text, whose length is the last of them */
+#define FRAME 15    /* bytes of a sys.error notification before its text, whose length is the last of them */
 #define TURN_SKEW 8 /* sessions more than the least loaded worker before the turn is passed on */
 
 static struct fae_acceptor *acceptor_of(struct fae_server *server, unsigned listener, unsigned slot)

@@ -27,7 +27,7 @@ static uint32_t later(uint32_t a, uint32_t b)
 static void check_idle(struct fae_session *s, uint32_t now_ms)
 {
     const struct fae_config *config = s->server->o.config;
-    uint64_t limit_ms = !s->heard ? config->first_byte_timeout_ms
+    uint64_t limit_ms = !s->heard    ? config->first_byte_timeout_ms
                         : s->is_unix ? config->idle_timeout_unix_ms
                                      : config->idle_timeout_ms;
 

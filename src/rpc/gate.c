@@ -72,7 +72,8 @@ int fae_gates_find(struct fae_gates *gates, const char *pattern)
 
 /* ---- rate ---- */
 
-bool fae_bucket_take(fae_bucket *bucket, const struct fae_gate_rule *rule, uint64_t now_ns, uint32_t *retry_after_ms_out)
+bool fae_bucket_take(fae_bucket *bucket, const struct fae_gate_rule *rule, uint64_t now_ns,
+                     uint32_t *retry_after_ms_out)
 {
     uint64_t was = atomic_load_explicit(bucket, memory_order_relaxed), full_ns;
 

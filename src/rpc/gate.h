@@ -30,9 +30,9 @@ typedef _Atomic uint64_t fae_bucket;
 #define FAE_GATE_NODE FAE_GATES_MAX /* the node's own gate, for calls_rate; its calls in flight are counted by slots */
 
 struct fae_gates {
-    _Atomic uint64_t told_ms;                /* when the log was told what limits did ... */
-    _Atomic uint64_t told[FAE_LIMIT_COUNT];  /* ... and up to which counts */
-    struct fae_shmutex lock; /* guards names */
+    _Atomic uint64_t told_ms;               /* when the log was told what limits did ... */
+    _Atomic uint64_t told[FAE_LIMIT_COUNT]; /* ... and up to which counts */
+    struct fae_shmutex lock;                /* guards names */
     /* As the configuration's limits: the same pattern has the same gate as long as the node lives, whatever a reload
      * does. */
     _Atomic uint32_t n_names;

@@ -27,7 +27,7 @@
     X(servant_rate, "calls answered SERVANT_RATE_LIMITED")                                                             \
     X(method_calls, "calls answered METHOD_OVERLOAD")                                                                  \
     X(method_rate, "calls answered METHOD_RATE_LIMITED")                                                               \
-    X(memory, "calls answered NO_MEMORY since Lua holds lua_memory_max")                                                \
+    X(memory, "calls answered NO_MEMORY since Lua holds lua_memory_max")                                               \
     X(notifications, "notifications dropped by any of these")                                                          \
     /* bytes */                                                                                                        \
     X(message_max, "messages and answers larger than message_max")                                                     \

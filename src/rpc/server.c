@@ -98,8 +98,8 @@ static void run_some(void *arg)
 {
     struct fae_server *server = arg;
 
-    while (server->run_at < server->running.n && server->n_run < FAE_BATCH_CALLS &&
-           server->n_fresh < FAE_BATCH_BYTES && !fae_server_late(server)) {
+    while (server->run_at < server->running.n && server->n_run < FAE_BATCH_CALLS && server->n_fresh < FAE_BATCH_BYTES &&
+           !fae_server_late(server)) {
         struct fae_session *s = server->running.items[server->run_at];
 
         size_t was = s->out.len;

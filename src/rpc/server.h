@@ -32,7 +32,7 @@ struct fae_server_opts {
     struct fae_slots *slots;
     unsigned slot; /* me */
     struct fae_stats *stats;
-    struct fae_turns *turns; /* who accepts from each shared listener; rpc/turn.h */
+    struct fae_turns *turns;         /* who accepts from each shared listener; rpc/turn.h */
     const struct fae_access *access; /* NULL: everybody may call everything */
     struct fae_gates *gates;         /* NULL: no calls_rate */
     struct fae_hosts *hosts;         /* NULL: no host_* limits */

@@ -46,11 +46,11 @@ struct fae_admission {
     uint32_t refuse_until;      /* while refusing: position in `running` up to which; 0: all */
     /* Congestion: see admit.c. Ticks. */
     uint64_t delay_ticks, budget_ticks, full_ticks; /* overload_delay_ms; what is run while congested; FAE_TURN_MS */
-    uint64_t turn_ticks, run_ticks;       /* when this turn began, and to run calls */
-    uint64_t behind_ticks, calm_ticks;    /* since when all turns are behind, or none is. 0: not so */
-    uint64_t ease_ticks;                  /* so long after the last congestion it is back at once. 0: not */
-    uint64_t share_ticks, cost_ticks;     /* while congested: of one session; of a call, 0: not known */
-    bool congested, behind, refusing;     /* the worker; this turn; whatever still waits in it is answered CONGESTED */
+    uint64_t turn_ticks, run_ticks;                 /* when this turn began, and to run calls */
+    uint64_t behind_ticks, calm_ticks;              /* since when all turns are behind, or none is. 0: not so */
+    uint64_t ease_ticks;                            /* so long after the last congestion it is back at once. 0: not */
+    uint64_t share_ticks, cost_ticks;               /* while congested: of one session; of a call, 0: not known */
+    bool congested, behind, refusing; /* the worker; this turn; whatever still waits in it is answered CONGESTED */
 };
 
 struct fae_server {
@@ -65,7 +65,7 @@ struct fae_server {
     uint32_t calls_free; /* with so many of our own in flight a call is looked at closely; 0: each is */
     struct fae_admission admission;
     uint64_t held[FAE_HELD_KINDS]; /* bytes of memory that all sessions make us hold */
-    struct fae_list *check_next; /* the session whose time limits are looked at next */
+    struct fae_list *check_next;   /* the session whose time limits are looked at next */
     uint32_t next_id;
     struct fae_list sessions;
     unsigned n_sessions;
@@ -85,7 +85,7 @@ struct fae_server {
     int fd_max;                     /* descriptors from here on are not for clients */
     uint64_t fds_until_ms;          /* so long they count as all in use */
     uint64_t guess_warned_ms;
-    unsigned n_guesses; /* wrong tokens that no line of the log has told of yet */
+    unsigned n_guesses;    /* wrong tokens that no line of the log has told of yet */
     unsigned n_handshakes; /* that were got on with this turn */
     unsigned n_broken;     /* sessions whose TLS made no sense, that no line of the log has told of yet */
     uint64_t broken_warned_ms;
@@ -111,14 +111,14 @@ void fae_session_read(struct fae_session *s);    /* takes bytes in; they are run
 void fae_session_run(struct fae_session *s);     /* its input of this turn, message by message */
 void fae_session_put_off(struct fae_session *s); /* its input goes on in the next turn */
 bool fae_session_runs_kept(const struct fae_session *s); /* its turn's input lies in `in` */
-void fae_session_flush(struct fae_session *s);   /* one send */
+void fae_session_flush(struct fae_session *s);           /* one send */
 
 /* cut.c */
 void fae_session_holds(struct fae_session *s, enum fae_held kind, size_t bytes);
-void fae_session_check(struct fae_session *s, uint64_t now_ms);  /* its time limits */
-bool fae_session_has_unread(const struct fae_session *s);        /* bytes lie in its socket */
-void fae_server_check(struct fae_server *server);                /* some of the sessions: each once a second at least */
-void fae_server_relieve(struct fae_server *server);              /* cuts who holds most, when that is more than in_max or out_max */
+void fae_session_check(struct fae_session *s, uint64_t now_ms); /* its time limits */
+bool fae_session_has_unread(const struct fae_session *s);       /* bytes lie in its socket */
+void fae_server_check(struct fae_server *server);               /* some of the sessions: each once a second at least */
+void fae_server_relieve(struct fae_server *server); /* cuts who holds most, when that is more than in_max or out_max */
 
 /* admit.c */
 void fae_admit_configured(struct fae_server *server);
@@ -132,7 +132,7 @@ enum fae_err fae_admit_session(struct fae_server *server, const struct fae_addr 
 void fae_admit_overloaded(struct fae_server *server, uint32_t why, bool is); /* one FAE_OVERLOADED_ bit */
 void fae_admit_tell(struct fae_server *server); /* one line a second and node, of what limits did since the last one */
 
-void fae_session_dirty(struct fae_session *s);   /* flush it at the end of the turn */
+void fae_session_dirty(struct fae_session *s); /* flush it at the end of the turn */
 
 /* secure.c: for sessions with tls */
 struct fae_tls_ctx;

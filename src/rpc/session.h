@@ -50,12 +50,12 @@ struct fae_session {
     uint32_t rid_hash;  /* of the last rid that a context of its calls had; the service's own */
     uint32_t seen_ms;   /* the last bytes came, or it was accepted */
     uint32_t opened_ms;
-    uint32_t n_made;    /* calls and notifications that came */
-    uint32_t in_since;  /* ms: when the partial message began */
-    uint32_t out_since; /* ms: the last progress of output */
+    uint32_t n_made;               /* calls and notifications that came */
+    uint32_t in_since;             /* ms: when the partial message began */
+    uint32_t out_since;            /* ms: the last progress of output */
     uint32_t held[FAE_HELD_KINDS]; /* bytes that count in the server's */
     uint32_t id;
-    int32_t service_ref;   /* the service's own; 0 at first */
+    int32_t service_ref;     /* the service's own; 0 at first */
     struct fae_owned *owned; /* the service's own, which it gives up when the session closes; NULL at first */
     int fd;
     struct fae_caller own;         /* who it is by itself */

@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/slot.h"
+#include "base/thread.h"
 #include "store/kv_env.h"
 
 #define BATCH_MAX 4096u             /* requests in one transaction ... */
@@ -282,20 +282,6 @@ static void *writer_main(void *arg)
     return NULL;
 }
 
-static int start_thread(struct fae_kv_writer *w)
-{
-    sigset_t all, before;
-    int rc;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&w->thread, NULL, writer_main, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!rc)
-        pthread_setname_np(w->thread, w->store->index == FAE_KV_FAST ? "kv-fast-writer" : "kv-writer");
-    return rc;
-}
-
 static struct fae_kv_writer *make_writer(struct fae_kv_store *store)
 {
     struct fae_kv_writer *w = fae_zalloc(sizeof *w);
@@ -319,7 +305,8 @@ enum fae_err fae_kv_writer_start(struct fae_kv_store *store, char *why_out, size
     if (err)
         return err;
     store->writer = make_writer(store);
-    rc = start_thread(store->writer);
+    rc = fae_thread_start(&store->writer->thread, store->index == FAE_KV_FAST ? "kv-fast-writer" : "kv-writer",
+                          writer_main, store->writer);
     if (!rc)
         return FAE_OK;
     snprintf(why_out, why_size, "%s: no thread for its writer: %s", store->dir, strerror(rc));

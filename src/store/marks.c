@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "base/thread.h"
 #include "store/store.h"
 
 #define MAGIC 0x736b72616d656166ull /* "faemarks" */
@@ -322,7 +322,6 @@ static void *life(void *arg)
 enum fae_err fae_marks_writer_start(struct fae_marks_writer **writer_out, struct fae_stores *stores)
 {
     struct fae_marks_writer *w = fae_zalloc(sizeof *w);
-    sigset_t all, was;
     int rc;
 
     w->stores = stores;
@@ -333,10 +332,7 @@ enum fae_err fae_marks_writer_start(struct fae_marks_writer **writer_out, struct
         errno = EWOULDBLOCK;
         goto fail_open;
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &was); /* signals are the loop's */
-    rc = pthread_create(&w->thread, NULL, life, w);
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    rc = fae_thread_start(&w->thread, "marks-writer", life, w);
     if (rc == 0) {
         *writer_out = w;
         return FAE_OK;

@@ -37,16 +37,15 @@ void fae_stores_close(struct fae_stores *stores)
 enum fae_err fae_stores_serve(struct fae_stores *stores, const struct fae_config *config, char *why_out,
                               size_t why_size)
 {
-    enum fae_err err = fae_marks_writer_start(&stores->marks_writer, stores);
-
     (void)config;
-    if (err)
-        snprintf(why_out, why_size, "%s/marks: cannot be served: %s", stores->data_dir, strerror(errno));
-    else
+    if (!stores->marks_writer) {
+        if (fae_marks_writer_start(&stores->marks_writer, stores)) {
+            snprintf(why_out, why_size, "%s/marks: cannot be served: %s", stores->data_dir, strerror(errno));
+            return FAE_SYSTEM;
+        }
         fae_locks_serve(stores);
-    if (!err)
-        err = fae_kv_serve(&stores->kv, why_out, why_size);
-    return err;
+    }
+    return fae_kv_serve(&stores->kv, why_out, why_size);
 }
 
 void fae_stores_rest(struct fae_stores *stores)

@@ -43,7 +43,7 @@ enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config 
 /* The same node's end: what is known then is written. */
 void fae_stores_close(struct fae_stores *stores);
 
-/* In the process that serves: starts its threads. */
+/* In the process that serves: starts its threads. After a failure it may be called again, and starts what is missing. */
 enum fae_err fae_stores_serve(struct fae_stores *stores, const struct fae_config *config, char *why_out,
                               size_t why_size);
 /* Ends the threads, when what was asked of them is done. */
