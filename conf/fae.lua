@@ -82,7 +82,7 @@ kv(true)
 -- have a second kv store that does not wait for the disk, and may lose everything when power fails
 kv_fast(false)
 
--- where the kv store keeps its data: local
+-- where the kv store keeps its data: local, or redis:POOL
 kv_backend "local"
 
 -- locks that may be held or waited for at a time; one more is answered OVERLOAD (64 to 16777216)
@@ -197,6 +197,12 @@ listen "unix:fae.sock"
 
 -- what a servant may use beyond the fence (at most 64)
 -- fence "thumbs" { allow = "io.popen" }
+
+-- a pool of redis servers (at most 64)
+-- redis "main" { servers = { "10.0.0.1:6379", "10.0.0.2:6379" }, max = 16 }
+
+-- a pool of memcached servers (at most 64)
+-- memcache "main" { servers = { "10.0.0.1:11211", "10.0.0.2:11211*2" }, replica_num = 2 }
 
 -- settings of a servant, which reads them as fae.config "shop"
 -- servant "shop" { cache_ttl = 60, names = { "a", "b" } }

@@ -106,7 +106,7 @@ check_own_first() {
 check_headers_alone() {
     local flags
 
-    flags=$(pkg-config --cflags luajit libevent_core jansson msgpack libxxhash) || return
+    flags=$(pkg-config --cflags luajit libevent_core jansson msgpack libxxhash hiredis libmemcached) || return
     # shellcheck disable=SC2086 # flags are words
     find src -name '*.h' | sort | xargs -r -P "$(nproc)" -I {} \
         gcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Isrc $flags -idirafter /usr/include/lua5.1 -fsyntax-only -x c {} 2>&1

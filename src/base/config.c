@@ -19,6 +19,8 @@
 #define ACCOUNT(...) FAE_OPT(struct fae_config_account, __VA_ARGS__)
 #define CERTIFICATE(...) FAE_OPT(struct fae_config_certificate, __VA_ARGS__)
 #define FENCE(...) FAE_OPT(struct fae_config_fence, __VA_ARGS__)
+#define REDIS(...) FAE_OPT(struct fae_config_redis, __VA_ARGS__)
+#define MEMCACHE(...) FAE_OPT(struct fae_config_memcache, __VA_ARGS__)
 #define LEVELS "debug|info|warn|error" /* in the order of enum fae_log_level */
 #define MINUTES(n) (60000ull * (n))
 #define MANY 1000000000ull /* of a rate or a count: beyond what a node can do */
@@ -68,7 +70,8 @@ const struct fae_opt fae_config_opts[] = {
     AT_START("kv", BOOL, kv, "true", 0, 0, NULL, "have a kv store in data_dir"),
     AT_START("kv_fast", BOOL, kv_fast, "false", 0, 0, NULL,
              "have a second kv store that does not wait for the disk, and may lose everything when power fails"),
-    AT_START("kv_backend", STRING, kv_backend, "local", 1, 0, NULL, "where the kv store keeps its data: local"),
+    AT_START("kv_backend", STRING, kv_backend, "local", 1, 0, NULL,
+             "where the kv store keeps its data: local, or redis:POOL"),
     AT_START("locks_max", UINT, locks_max, "65536", 64, 16777216, NULL,
              "locks that may be held or waited for at a time; one more is answered OVERLOAD"),
     OPT("lock_lease_max_ms", MS, lock_lease_max_ms, "600000", 1, MINUTES(1440), NULL,
@@ -211,6 +214,69 @@ static const struct fae_opt fence_opts[] = {
 };
 static const unsigned n_fence_opts = sizeof fence_opts / sizeof *fence_opts;
 
+/* The first rows of every kind of pool; OPT is that kind's macro. */
+#define POOL_NAME(OPT, what)                                                                                           \
+    OPT("name", STRING, pool.name, "", 1, 63, NULL, what),                                                             \
+        OPT("servers", LIST, pool.servers, "", 0, 0, NULL,                                                             \
+            "where they listen: HOST:PORT, tls://HOST:PORT or unix:/PATH; a name is looked up off the loop")
+#define POOL_LIMITS(OPT)                                                                                               \
+    OPT("max", UINT, pool.max, "16", 1, 10000, NULL,                                                                   \
+        "connections to one server, of the node; each worker may have one whatever the others have"),                  \
+        OPT("waiting_max", UINT, pool.waiting_max, "1024", 0, 100000, NULL,                                            \
+            "calls of one worker that wait for a connection to one server; one more is answered POOL_BUSY"),           \
+        OPT("wait_ms", MS, pool.wait_ms, "200", 1, MINUTES(1), NULL,                                                   \
+            "milliseconds a call waits for a connection before it is answered POOL_BUSY"),                             \
+        OPT("connect_timeout_ms", MS, pool.connect_timeout_ms, "1000", 1, MINUTES(1), NULL,                            \
+            "milliseconds a connection may take to be ready, with its handshake and login"),                           \
+        OPT("timeout_ms", MS, pool.timeout_ms, "1000", 1, MINUTES(10), NULL,                                           \
+            "milliseconds an answer may take; then its connection is dropped. A call's own deadline may be earlier"),  \
+        OPT("idle_ms", MS, pool.idle_ms, "60000", 0, MINUTES(1440), NULL,                                              \
+            "milliseconds a connection may lie idle before it is closed; 0 means no limit"),                           \
+        OPT("life_ms", MS, pool.life_ms, "3600000", 0, MINUTES(10080), NULL,                                           \
+            "milliseconds after which a connection is made anew, give or take a tenth; 0 means no limit"),             \
+        OPT("warm", UINT, pool.warm, "0", 0, 1000, NULL,                                                               \
+            "connections to each server that a worker keeps ready before they are needed")
+#define POOL_BREAKER(OPT)                                                                                              \
+    OPT("breaker_percent", UINT, pool.breaker_percent, "50", 0, 100, NULL,                                             \
+        "share of a server's calls in 10 s that must fail before it is left alone for a while; 0 means it never is"),  \
+        OPT("breaker_calls", UINT, pool.breaker_calls, "20", 1, MANY, NULL,                                            \
+            "calls in 10 s below which that share says nothing"),                                                      \
+        OPT("breaker_refusals", UINT, pool.breaker_refusals, "5", 1, MANY, NULL,                                       \
+            "connections in a row that a server refuses before it is left alone"),                                     \
+        OPT("breaker_open_ms", MS, pool.breaker_open_ms, "5000", 10, MINUTES(10), NULL,                                \
+            "milliseconds it is left alone at first; half as long again each time it fails then, up to a minute")
+
+static const struct fae_opt redis_opts[] = {
+    POOL_NAME(REDIS, "the pool's name, a word: fae.redis \"main\""),
+    REDIS("select", ENUM, select, "ring", 0, 0, "ring|jump",
+          "how a key finds its server: ring is fae's consistent hash, jump moves fewer keys when servers are added"),
+    REDIS("pipelines", UINT, pipelines, "1", 1, 16, NULL,
+          "connections of a worker to each server that all its calls share; those that block have others"),
+    REDIS("user", STRING, user, "", 0, 0, NULL, "whom to log in as; \"\" means the default user"),
+    FAE_OPT_SECRET(struct fae_config_redis, "password", STRING, password, "", 0, 0, NULL, "\"\" means no login"),
+    REDIS("db", UINT, db, "0", 0, 1000000, NULL, "number of the database"),
+    REDIS("ca", STRING, ca, "", 0, 0, NULL,
+          "tls: PEM file with whom to believe the servers' certificates; \"\" means whom the system believes"),
+    REDIS("cert", STRING, cert, "", 0, 0, NULL, "tls: PEM file with a certificate to show"),
+    REDIS("key", STRING, key, "", 0, 0, NULL, "tls: PEM file with its private key"),
+    POOL_LIMITS(REDIS),
+    POOL_BREAKER(REDIS),
+};
+static const unsigned n_redis_opts = sizeof redis_opts / sizeof *redis_opts;
+
+static const struct fae_opt memcache_opts[] = {
+    POOL_NAME(MEMCACHE, "the pool's name, a word: fae.memcache \"main\""),
+    MEMCACHE("select", ENUM, select, "ketama", 0, 0, "ketama|modulo",
+             "how a key finds its server: ketama is libmemcached's and PHP's consistent hash, modulo is fae's"),
+    MEMCACHE("replica_num", UINT, replica_num, "1", 1, 8, NULL,
+             "servers that a value is written to; it is read from the next one on a miss or when one is dead"),
+    MEMCACHE("value_max", BYTES, value_max, "1MiB", 1, FAE_MESSAGE_CEILING, NULL,
+             "bytes of one value, as memcached's option -I says"),
+    POOL_LIMITS(MEMCACHE),
+    POOL_BREAKER(MEMCACHE),
+};
+static const unsigned n_memcache_opts = sizeof memcache_opts / sizeof *memcache_opts;
+
 #define SECTION(word, opts, n_opts, max, alone, help, example)                                                         \
     {                                                                                                                  \
 #word, opts, &(n_opts), sizeof(struct fae_config_##word), offsetof(struct fae_config, word),                   \
@@ -233,6 +299,10 @@ const struct fae_config_section fae_config_sections[] = {
             "roles of clients with a certificate", "certificate \"shop.example\" { roles = \"web\" }"),
     SECTION(fence, fence_opts, n_fence_opts, FAE_FENCES_MAX, false, "what a servant may use beyond the fence",
             "fence \"thumbs\" { allow = \"io.popen\" }"),
+    SECTION(redis, redis_opts, n_redis_opts, FAE_POOLS_MAX, false, "a pool of redis servers",
+            "redis \"main\" { servers = { \"10.0.0.1:6379\", \"10.0.0.2:6379\" }, max = 16 }"),
+    SECTION(memcache, memcache_opts, n_memcache_opts, FAE_POOLS_MAX, false, "a pool of memcached servers",
+            "memcache \"main\" { servers = { \"10.0.0.1:11211\", \"10.0.0.2:11211*2\" }, replica_num = 2 }"),
 };
 
 const unsigned fae_config_n_sections = sizeof fae_config_sections / sizeof *fae_config_sections;

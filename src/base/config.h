@@ -63,6 +63,34 @@ struct fae_config_fence {
     char allow[FAE_OPT_LIST_TEXT]; /* of "debug ffi io.popen loadlib os.execute" */
 };
 
+/* What every pool has, whatever speaks through it. First in the struct of each kind. */
+struct fae_config_pool {
+    char name[FAE_OPT_TEXT];
+    char servers[FAE_OPT_LIST_TEXT]; /* "10.0.0.1:6379 cache-2.internal:6379*2 unix:/run/redis.sock" */
+    uint64_t max;                    /* connections to one server, of the node; each worker may always have one */
+    uint64_t waiting_max, wait_ms;   /* of those who wait for a connection in one worker */
+    uint64_t connect_timeout_ms, timeout_ms;
+    uint64_t idle_ms, life_ms; /* 0: no limit */
+    uint64_t warm;             /* connections to each server that a worker keeps ready */
+    uint64_t breaker_percent, breaker_calls, breaker_refusals, breaker_open_ms; /* percent 0: no breaker */
+};
+
+struct fae_config_redis {
+    struct fae_config_pool pool;
+    uint64_t select; /* 0 ring, 1 jump */
+    uint64_t pipelines;
+    char user[FAE_OPT_TEXT], password[FAE_OPT_TEXT];
+    uint64_t db;
+    char ca[FAE_OPT_TEXT], cert[FAE_OPT_TEXT], key[FAE_OPT_TEXT]; /* tls: PEM files */
+};
+
+struct fae_config_memcache {
+    struct fae_config_pool pool;
+    uint64_t select; /* 0 ketama, 1 modulo */
+    uint64_t replica_num;
+    uint64_t value_max;
+};
+
 struct fae_config {
     uint64_t workers;
     bool pin_cpus;
@@ -103,7 +131,7 @@ struct fae_config {
     bool watchdog;
     uint64_t watchdog_warn_ms, watchdog_kill_ms;
     uint64_t lua_memory_max;
-    unsigned n_listen, n_limit, n_role, n_token, n_account, n_certificate, n_fence;
+    unsigned n_listen, n_limit, n_role, n_token, n_account, n_certificate, n_fence, n_redis, n_memcache;
     struct fae_config_listen listen[FAE_LISTENERS_MAX];
     struct fae_config_limit limit[FAE_GATES_MAX];
     struct fae_config_role role[FAE_ROLES_MAX];
@@ -111,6 +139,8 @@ struct fae_config {
     struct fae_config_account account[FAE_ACCOUNTS_MAX];
     struct fae_config_certificate certificate[FAE_ACCOUNTS_MAX];
     struct fae_config_fence fence[FAE_FENCES_MAX];
+    struct fae_config_redis redis[FAE_POOLS_MAX];
+    struct fae_config_memcache memcache[FAE_POOLS_MAX];
     /* `servant "name" { ... }` and `plugin "name" { ... }` of the file: one JSON object {name: {...}} each, or NULL.
      * Owned. Plugins run in the order of the file, which is the object's. */
     char *servants_json, *plugins_json;

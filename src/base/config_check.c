@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/config_rows.h"
+#include "base/endpoint.h"
 #include "base/nets.h"
 #include "base/suggest.h"
 
@@ -100,9 +101,27 @@ static const char *net(const char *text)
                : "must be addresses such as \"10.0.0.7\" or networks such as \"10.0.0.0/8\"";
 }
 
+/* "redis:main"; that there is such a pool is check_kv_backend's. */
 static const char *backend(const char *text)
 {
-    return strcmp(text, "local") == 0 ? NULL : "must be local, the only backend there is";
+    if (strcmp(text, "local") == 0 || (strncmp(text, "redis:", 6) == 0 && text[6]))
+        return NULL;
+    return "must be local or redis:POOL";
+}
+
+static const char *endpoint(const char *text)
+{
+    static char why[160];
+    struct fae_endpoint e;
+
+    return fae_endpoint_parse(&e, text, why, sizeof why) == FAE_OK ? NULL : why;
+}
+
+/* libmemcached, Debian's, speaks no TLS. */
+static const char *plain_endpoint(const char *text)
+{
+    return strncmp(text, "tls:", 4) == 0 ? "must be HOST:PORT or unix:/PATH: memcached is not spoken to over tls"
+                                         : endpoint(text);
 }
 
 static const char *glob(const char *text)
@@ -123,15 +142,27 @@ static const struct {
     const char *section, *option;
     const char *(*form)(const char *text); /* of the text, or of each word of a list */
 } forms[] = {
-    { "", "host_exempt", net },       { "", "admin_token", hash_or_none },
-    { "", "kv_backend", backend },    { "listen", "roles", word },
-    { "limit", "methods", methods },  { "role", "name", word },
-    { "role", "allow", glob },        { "role", "deny", glob },
-    { "token", "name", word },        { "token", "sha256", hash },
-    { "token", "roles", word },       { "account", "name", account },
-    { "account", "roles", word },     { "account", "uid", number },
-    { "certificate", "roles", word }, { "fence", "name", file },
+    { "", "host_exempt", net },
+    { "", "admin_token", hash_or_none },
+    { "", "kv_backend", backend },
+    { "listen", "roles", word },
+    { "limit", "methods", methods },
+    { "role", "name", word },
+    { "role", "allow", glob },
+    { "role", "deny", glob },
+    { "token", "name", word },
+    { "token", "sha256", hash },
+    { "token", "roles", word },
+    { "account", "name", account },
+    { "account", "roles", word },
+    { "account", "uid", number },
+    { "certificate", "roles", word },
+    { "fence", "name", file },
     { "fence", "allow", fence },
+    { "redis", "name", word },
+    { "redis", "servers", endpoint },
+    { "memcache", "name", word },
+    { "memcache", "servers", plain_endpoint },
 };
 
 static const char *near_fence_word(const char *text)
@@ -323,6 +354,83 @@ static void check_roles(const struct teller *t, const char *section, unsigned in
     }
 }
 
+/* How many words a list has. */
+static unsigned count(const char *list)
+{
+    char one[FAE_OPT_LIST_TEXT];
+    unsigned n = 0;
+
+    while (fae_config_word(&list, one))
+        n++;
+    return n;
+}
+
+static bool twice(const char *list, char again[FAE_OPT_LIST_TEXT])
+{
+    char other[FAE_OPT_LIST_TEXT];
+
+    while (fae_config_word(&list, again))
+        for (const char *rest = list; fae_config_word(&rest, other);)
+            if (strcmp(again, other) == 0)
+                return true;
+    return false;
+}
+
+static void check_pool(const struct teller *t, const char *section, unsigned index, const struct fae_config_pool *pool)
+{
+    const struct fae_config_clash clash = { section, index, "servers", NULL };
+    char again[FAE_OPT_LIST_TEXT];
+    unsigned n = count(pool->servers);
+
+    if (n == 0)
+        tell(t, &clash, "servers: pool %s has none", pool->name);
+    if (n > FAE_POOL_SERVERS_MAX)
+        tell(t, &clash, "servers: pool %s may have %u of them, not %u", pool->name, FAE_POOL_SERVERS_MAX, n);
+    if (twice(pool->servers, again))
+        tell(t, &clash, "servers: pool %s has %.160s twice", pool->name, again);
+}
+
+static void check_redis(const struct teller *t, unsigned index)
+{
+    static const char *names[2] = { "cert", "key" };
+    const struct fae_config_redis *redis = &t->config->redis[index];
+    const struct fae_config_clash clash = { "redis", index, "user", "password" };
+
+    check_pool(t, "redis", index, &redis->pool);
+    check_pair(t, "redis", index, redis->cert, redis->key, names);
+    if (*redis->user && !*redis->password)
+        tell(t, &clash, "user needs password");
+}
+
+static void check_memcache(const struct teller *t, unsigned index)
+{
+    const struct fae_config_memcache *memcache = &t->config->memcache[index];
+    const struct fae_config_clash clash = { "memcache", index, "replica_num", "servers" };
+    unsigned n = count(memcache->pool.servers);
+
+    check_pool(t, "memcache", index, &memcache->pool);
+    if (memcache->replica_num > n && n > 0)
+        tell(t, &clash, "replica_num must be at most the number of servers (%u), not %" PRIu64, n,
+             memcache->replica_num);
+}
+
+/* kv_backend names a pool. */
+static void check_kv_backend(const struct teller *t)
+{
+    const struct fae_config_clash clash = { "", 0, "kv_backend", NULL };
+    struct fae_suggest near = { .word = t->config->kv_backend + 6 };
+
+    if (strncmp(t->config->kv_backend, "redis:", 6) != 0)
+        return;
+    for (unsigned i = 0; i < t->config->n_redis; i++) {
+        if (strcmp(t->config->redis[i].pool.name, near.word) == 0)
+            return;
+        fae_suggest_offer(&near, t->config->redis[i].pool.name);
+    }
+    tell(t, &clash, "kv_backend: there is no redis pool \"%.64s\"%s%s%s", near.word,
+         near.best ? ": did you mean \"" : "", near.best ? near.best : "", near.best ? "\"?" : "");
+}
+
 void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn, void *arg)
 {
     static const char *admin[2] = { "admin_cert", "admin_key" };
@@ -341,6 +449,11 @@ void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn,
         check_roles(&t, "account", i, config->account[i].roles);
     for (unsigned i = 0; i < config->n_certificate; i++)
         check_roles(&t, "certificate", i, config->certificate[i].roles);
+    for (unsigned i = 0; i < config->n_redis; i++)
+        check_redis(&t, i);
+    for (unsigned i = 0; i < config->n_memcache; i++)
+        check_memcache(&t, i);
+    check_kv_backend(&t);
 }
 
 struct first {

@@ -34,6 +34,10 @@
     X(DRAINING, true, "the node is stopping")                                                                          \
     X(WORKER_LOST, true, "the connection was lost before the answer came")                                             \
     X(UNAVAILABLE, true, "cannot be reached")                                                                          \
+    X(CIRCUIT_OPEN, true, "its server failed too often and is left alone for a while")                                 \
+    X(POOL_BUSY, true, "no connection to the server was free in time")                                                 \
+    X(UNKNOWN_POOL, false, "no such pool")                                                                             \
+    X(BACKEND, false, "the server answered with an error, or with what is no answer")                                  \
     X(CLOSED, false, "closed")                                                                                         \
     X(NOT_FOUND, false, "no such thing")                                                                               \
     X(UNKNOWN, false, "it may or may not have been done")                                                              \

@@ -47,8 +47,11 @@
 #define FAE_TOKENS_MAX 256u  /* all are compared with one shown, so that time tells nothing */
 #define FAE_ACCOUNTS_MAX 64u /* of the machine, and common names of certificates */
 #define FAE_FENCES_MAX 64u
-#define FAE_NODE_ID_MAX 31u   /* of the layout fae, which has 5 bits for it */
-#define FAE_METHODS_MAX 1024u /* rows of counters; calls of methods beyond it are counted in the last row */
+#define FAE_POOLS_MAX 64u /* of one kind of backend */
+#define FAE_POOL_SERVERS_MAX 64u
+#define FAE_UPSTREAMS_MAX 512u /* servers of all pools, and breakers of servants: rows in shared memory */
+#define FAE_NODE_ID_MAX 31u    /* of the layout fae, which has 5 bits for it */
+#define FAE_METHODS_MAX 1024u  /* rows of counters; calls of methods beyond it are counted in the last row */
 
 #define FAE_TICK_MS 50         /* heartbeat of an idle loop; 20 wake-ups a second are not measurable */
 #define FAE_SILENT_MS 200      /* a slot silent this long has its sockets served by another */

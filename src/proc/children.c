@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/upstream.h"
 #include "base/clock.h"
 #include "base/hist.h"
 #include "proc/child.h"
@@ -249,6 +250,7 @@ static void bury(struct fae_node *node, unsigned slot, int status)
     if (slot < node->n_workers) {
         fae_gates_reap(node->shared.gates, slot);
         fae_hosts_reap(node->shared.hosts, slot);
+        fae_upstreams_reap(node->shared.upstreams, slot);
     }
     fae_stores_reap(&node->shared.stores, slot);
     close_fd(&child->life);

@@ -4,6 +4,8 @@
  */
 #include "proc/serving.h"
 
+#include "backend/backends.h"
+#include "backend/upstream.h"
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/hist.h"
@@ -60,6 +62,7 @@ static void on_tick(void *arg)
     struct fae_serving *s = arg;
 
     count_lag(s);
+    fae_backends_tick(s->backends);
     fae_vm_tick(s->vm);
     fae_vm_woken(s->vm);
     look_at_doors(s);
@@ -76,6 +79,17 @@ static void rouse(void *arg, unsigned slot)
     fae_mail_rouse(&((struct fae_shared *)arg)->mail, slot);
 }
 
+static void make_backends(struct fae_serving *s)
+{
+    struct fae_backends_opts opts = { .loop = &s->loop,
+                                      .config = s->opts.config,
+                                      .upstreams = s->opts.shared->upstreams,
+                                      .slot = s->opts.slot,
+                                      .n_workers = s->opts.shared->slots->n_workers };
+
+    s->backends = fae_backends_new(&opts);
+}
+
 static enum fae_err make_vm(struct fae_serving *s)
 {
     struct fae_vm_opts opts = { .config = s->opts.config,
@@ -88,6 +102,7 @@ static enum fae_err make_vm(struct fae_serving *s)
                                 .access = s->access,
                                 .gates = s->opts.shared->gates,
                                 .stores = &s->opts.shared->stores,
+                                .backends = s->backends,
                                 .recycle = s->opts.recycle,
                                 .recycle_arg = s->opts.recycle_arg };
 
@@ -129,7 +144,9 @@ enum fae_err fae_serving_init(struct fae_serving *s, const struct fae_serving_op
     }
     fae_stats_reap(opts->shared->stats, opts->slot);
     fae_series_reap(opts->shared->series, opts->slot);
+    fae_upstreams_reap(opts->shared->upstreams, opts->slot);
     s->access = fae_access_new(opts->config);
+    make_backends(s);
     err = make_vm(s);
     if (err) {
         fae_buf_printf(why, "cannot make a Lua state: %s\n", fae_err_text(err));
@@ -160,6 +177,7 @@ void fae_serving_fini(struct fae_serving *s)
     fae_server_free(&s->server);
     s->vm = NULL; /* a nudge from now on finds nothing */
     fae_vm_free(&vm);
+    fae_backends_free(&s->backends);
     fae_access_free(&s->access);
     fae_loop_fini(&s->loop);
 }
@@ -238,6 +256,7 @@ void fae_serving_switch(struct fae_serving *s)
     renew_certificates(s);
     fae_runconf_adopt(s->opts.config, &s->next);
     fae_access_update(s->access, s->opts.config);
+    fae_backends_configured(s->backends);
     fae_vm_switch(s->vm);
     if (s->server)
         fae_server_configured(s->server);

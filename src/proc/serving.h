@@ -39,6 +39,7 @@ struct fae_serving {
     struct fae_timer tick;
     uint64_t tick_due_ns;
     struct fae_access *access;
+    struct fae_backends *backends;
     struct fae_vm *vm;
     struct fae_server *server;
     uint32_t prepared;       /* generation that waits for the switch; 0: none */

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "backend/upstream.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "rpc/gate.h"
@@ -108,6 +109,7 @@ static const struct fae_shm_region regions[] = {
     { "series", series_size, series_init },
     { "gates", fae_gates_size, fae_gates_init },
     { "hosts", fae_hosts_size, fae_hosts_init },
+    { "upstreams", fae_upstreams_size, fae_upstreams_init },
     { "marks", fae_marks_size, fae_marks_init },
     { "ids", fae_ids_size, fae_ids_init },
     { "cache", cache_size, cache_init },
@@ -133,6 +135,7 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
     s.series = fae_shm_get(&s.shm, "series");
     s.gates = fae_shm_get(&s.shm, "gates");
     s.hosts = fae_shm_get(&s.shm, "hosts");
+    s.upstreams = fae_shm_get(&s.shm, "upstreams");
     s.rings = fae_shm_get(&s.shm, "log");
     err = fae_mailboxes_open(&s.mail, fae_shm_get(&s.shm, "mailboxes"), s.slots);
     if (err)

@@ -19,6 +19,7 @@ struct fae_series;
 struct fae_slowlog;
 struct fae_stats;
 struct fae_turns;
+struct fae_upstreams;
 
 struct fae_shared {
     struct fae_shm shm;
@@ -29,7 +30,8 @@ struct fae_shared {
     struct fae_series *series; /* of fae.metrics */
     struct fae_gates *gates;
     struct fae_hosts *hosts;
-    void *rings; /* fae_log_ring(rings, slot) */
+    struct fae_upstreams *upstreams; /* servers that we call */
+    void *rings;                     /* fae_log_ring(rings, slot) */
     struct fae_mailboxes mail;
     struct fae_stores stores;
 };

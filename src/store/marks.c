@@ -241,7 +241,8 @@ void fae_marks_close(struct fae_marks *marks, const char *data_dir)
 
     collect(marks, values);
     if (fd < 0 || put(marks, fd, values))
-        FAE_WARN("%s/marks: %s: the next node goes on behind what the file says is reserved", data_dir, strerror(errno));
+        FAE_WARN("%s/marks: %s: the next node goes on behind what the file says is reserved", data_dir,
+                 strerror(errno));
     if (fd >= 0)
         close(fd);
 }

@@ -18,7 +18,7 @@
 
 #define FAE_CONF_ERRORS_MAX 100 /* nobody reads more, and a loop could make them for ever */
 #define FAE_CONF_OPTS_MAX 64
-#define FAE_CONF_SECTIONS_MAX 8
+#define FAE_CONF_SECTIONS_MAX 16
 #define FAE_CONF_N_TABLES 2
 
 struct fae_conf_error {

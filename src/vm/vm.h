@@ -19,6 +19,7 @@
 #include "wire/bundle.h"
 
 struct fae_access;
+struct fae_backends;
 struct fae_gates;
 struct fae_series;
 struct fae_slowlog;
@@ -36,6 +37,7 @@ struct fae_vm_opts {
     const struct fae_access *access; /* NULL: everybody may call everything */
     struct fae_gates *gates;         /* NULL: no limits of methods and servants */
     struct fae_stores *stores;       /* NULL: none, as in a checker */
+    struct fae_backends *backends;   /* NULL: none, as in a checker */
     /* From a tick, once: this process should be replaced, `why` is a sentence. NULL: nobody can replace it. */
     void (*recycle)(void *arg, const char *why);
     void *recycle_arg;

@@ -121,6 +121,26 @@ final class Unavailable extends Error
 {
 }
 
+/** a server behind the node failed too often and is left alone for a while */
+final class CircuitOpen extends Error
+{
+}
+
+/** all connections to a server behind the node were in use, for too long */
+final class PoolBusy extends Error
+{
+}
+
+/** the node has no pool of that name */
+final class UnknownPool extends Error
+{
+}
+
+/** a server behind the node answered with an error, or with what is no answer */
+final class Backend extends Error
+{
+}
+
 /** something the call used was closed */
 final class Closed extends Error
 {
