@@ -79,7 +79,8 @@ static const struct fae_cmd cmds[] = {
       "Each JSON is one parameter. In it {{seq}} stands for the number of the call, {{rand:LOW:HIGH}} for a number\n"
       "between these, {{str:LENGTH}} for random letters: fae bench lc.get '\"user:{{rand:1:1000}}\"'\n"
       "Exits 1 when a call failed.\n" },
-    { "test", fae_cmd_test, "[--servants DIR] DIR|FILE...", "run busted specs inside the runtime",
+    { "test", fae_cmd_test, "[-c FILE] [--servants DIR] DIR|FILE...", "run busted specs inside the runtime",
+      "  -c FILE            configuration to run them with: its pools, options and servants\n"
       "  --servants DIR     servants that the specs call, in addition to the bundled ones\n"
       "A spec may wait, call and start tasks as a servant may.\n" },
     { "ctl", fae_cmd_ctl, "[--run-dir DIR] VERB [ARG]...", "look at a running node, or steer it",

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "cmd/cmd.h"
+#include "proc/runconf.h"
 #include "proc/servants.h"
 #include "proc/shared.h"
 #include "vm/test.h"
@@ -72,25 +73,53 @@ static int run(struct fae_test_opts *opts, struct fae_config *config)
                                      .stats = w.shared.stats,
                                      .series = w.shared.series,
                                      .stores = &w.shared.stores };
+    opts->upstreams = w.shared.upstreams;
     code = fae_vm_test(opts);
     close_world(&w);
     return code;
 }
 
-int fae_cmd_test(int argc, char **argv)
+static void take_surroundings(struct fae_test_opts *opts)
 {
-    const char *jit = getenv("FAE_TEST_JIT"), *gc = getenv("FAE_TEST_GC"), *dir = "";
-    struct fae_config config;
-    struct fae_test_opts opts = { .argv = argv };
+    const char *jit = getenv("FAE_TEST_JIT"), *gc = getenv("FAE_TEST_GC");
+
+    opts->jit = !(jit && strcmp(jit, "off") == 0);
+    opts->gc_stress = gc && strcmp(gc, "stress") == 0;
+}
+
+static int read_and_run(struct fae_test_opts *opts, struct fae_config *config, const char *file, const char *dir)
+{
     struct fae_buf bytes = { 0 }, why = { 0 };
     struct fae_bundle bundle;
     int code = FAE_EXIT_CONFIG;
+    enum fae_err err = file ? fae_runconf_read(config, file, &why) : FAE_OK;
+
+    opts->bundle = &bundle;
+    if (dir)
+        snprintf(config->servants_dir, sizeof config->servants_dir, "%s", dir);
+    if (!err)
+        err = fae_servants_read(config, &bytes, &why);
+    if (err || fae_bundle_open(&bundle, bytes.data, bytes.len) != FAE_OK)
+        fprintf(stderr, "%s", why.len ? fae_buf_text(&why) : "the servants make no bundle\n");
+    else
+        code = run(opts, config);
+    fae_buf_fini(&bytes);
+    fae_buf_fini(&why);
+    return code;
+}
+
+int fae_cmd_test(int argc, char **argv)
+{
+    const char *value, *dir = NULL, *file = NULL;
+    struct fae_test_opts opts = { .argv = argv };
+    struct fae_config config;
+    int code;
 
     for (int i = 1; i < argc; i++) {
-        const char *value = fae_cmd_value("test", argc, argv, &i, "--servants");
-
-        if (value)
+        if ((value = fae_cmd_value("test", argc, argv, &i, "--servants")))
             dir = value;
+        else if ((value = fae_cmd_value("test", argc, argv, &i, "-c")))
+            file = value;
         else
             opts.argv[opts.argc++] = argv[i]; /* never ahead of i */
     }
@@ -98,16 +127,8 @@ int fae_cmd_test(int argc, char **argv)
         return fae_cmd_usage("test", "which files or folders?");
     fae_clock_init();
     fae_config_init(&config);
-    snprintf(config.servants_dir, sizeof config.servants_dir, "%s", dir);
-    opts.jit = !(jit && strcmp(jit, "off") == 0);
-    opts.gc_stress = gc && strcmp(gc, "stress") == 0;
-    opts.bundle = &bundle;
-    if (fae_servants_read(&config, &bytes, &why) != FAE_OK || fae_bundle_open(&bundle, bytes.data, bytes.len) != FAE_OK)
-        fprintf(stderr, "%s", why.len ? fae_buf_text(&why) : "the servants make no bundle\n");
-    else
-        code = run(&opts, &config);
-    fae_buf_fini(&bytes);
-    fae_buf_fini(&why);
+    take_surroundings(&opts);
+    code = read_and_run(&opts, &config, file, dir);
     fae_config_fini(&config);
     return code;
 }

@@ -12,6 +12,7 @@
 #include "base/config_check.h"
 #include "base/config_report.h"
 #include "base/config_rows.h"
+#include "proc/checker.h"
 #include "proc/seccomp.h"
 #include "proc/stored.h"
 #include "rpc/access.h"
@@ -55,6 +56,34 @@ void fae_runconf_listeners(struct fae_config *config, const struct fae_serve_opt
         fae_opt_defaults(fae_config_listen_opts, fae_config_n_listen_opts, listen);
         snprintf(listen->addr, sizeof listen->addr, "%s", opts->n_listen ? opts->listen[i] : default_listeners[i]);
     }
+}
+
+/* ---- reading it ---- */
+
+static enum fae_err eval_job(void *path, struct fae_buf *out)
+{
+    struct fae_buf rows = { 0 }, errors = { 0 };
+    enum fae_err err = fae_conf_eval(path, &rows, &errors);
+
+    fae_buf_add(out, err ? errors.data : rows.data, err ? errors.len : rows.len);
+    fae_buf_fini(&rows);
+    fae_buf_fini(&errors);
+    return err;
+}
+
+enum fae_err fae_runconf_read(struct fae_config *config, const char *path, struct fae_buf *why)
+{
+    struct fae_checker c;
+    enum fae_err err = fae_checker_run(&c, path, eval_job, (void *)path, NULL, NULL);
+    char text[512];
+
+    if (err)
+        fae_buf_add(why, c.out.data, c.out.len);
+    else if ((err = fae_config_apply(config, c.out.data, c.out.len, text, sizeof text)))
+        fae_buf_printf(why, "%s: %s\n", path, text);
+    fae_access_resolve(config);
+    fae_checker_fini(&c);
+    return err ? FAE_BAD_CONFIG : FAE_OK;
 }
 
 /* ---- reading it anew ---- */

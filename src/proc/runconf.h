@@ -17,6 +17,8 @@
 
 #define FAE_RUNCONF_PATH "conf" /* of the rows in a bundle */
 
+/* Reads the file, in a checker that is waited for. BAD_CONFIG: `why` gets a line for each error, config has some of it. */
+enum fae_err fae_runconf_read(struct fae_config *config, const char *path, struct fae_buf *why);
 /* Sets what the command line gave. BAD_CONFIG: `why` gets a line for each thing that does not fit. */
 enum fae_err fae_runconf_flags(struct fae_config *config, const struct fae_serve_opts *opts, struct fae_buf *why);
 /* The command line's listeners instead of the file's; the default ones when there are none at all. */

@@ -42,34 +42,16 @@ static int complain(int code, const char *text)
 
 /* ---- config ---- */
 
-static enum fae_err eval_job(void *path, struct fae_buf *out)
-{
-    struct fae_buf rows = { 0 }, errors = { 0 };
-    enum fae_err err = fae_conf_eval(path, &rows, &errors);
-
-    fae_buf_add(out, err ? errors.data : rows.data, err ? errors.len : rows.len);
-    return err;
-}
-
 static int read_file(struct fae_node *node)
 {
-    const char *path = node->opts.conf_path;
-    struct fae_checker c;
-    char why[512];
-    int code = 0;
+    struct fae_buf why = { 0 };
+    enum fae_err err = FAE_OK;
 
-    if (!path)
-        return 0;
-    if (fae_checker_run(&c, path, eval_job, (void *)path, NULL, NULL)) {
-        fwrite(fae_buf_text(&c.out), 1, c.out.len, stderr);
-        code = EXIT_CONFIG;
-    } else if (fae_config_apply(&node->config, c.out.data, c.out.len, why, sizeof why)) {
-        fprintf(stderr, "%s: %s\n", path, why);
-        code = EXIT_CONFIG;
-    }
-    fae_access_resolve(&node->config);
-    fae_checker_fini(&c);
-    return code;
+    if (node->opts.conf_path)
+        err = fae_runconf_read(&node->config, node->opts.conf_path, &why);
+    fwrite(fae_buf_text(&why), 1, why.len, stderr);
+    fae_buf_fini(&why);
+    return err ? EXIT_CONFIG : 0;
 }
 
 static int apply_flags(struct fae_node *node)

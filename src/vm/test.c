@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "backend/backends.h"
 #include "base/mailbox.h"
 #include "store/store.h"
 #include "vm/embed.h"
@@ -16,6 +17,7 @@
 
 struct run {
     struct fae_vm *vm;
+    struct fae_backends *backends;
     const struct fae_test_opts *opts;
     struct fae_timer tick;
     bool ended;
@@ -102,6 +104,7 @@ static void tick(void *arg)
 {
     struct run *run = arg;
 
+    fae_backends_tick(run->backends);
     fae_vm_woken(run->vm);
     fae_timer_start(&run->tick, FAE_TICK_MS);
 }
@@ -126,6 +129,17 @@ static void run_specs(struct run *run, struct fae_loop *loop)
         fprintf(stderr, "fae test: the specs ended before their time\n");
 }
 
+static struct fae_backends *new_backends(const struct fae_test_opts *opts, struct fae_loop *loop)
+{
+    struct fae_backends_opts backends = { .loop = loop,
+                                          .config = opts->vm.config,
+                                          .upstreams = opts->upstreams,
+                                          .slot = opts->vm.slot,
+                                          .n_workers = opts->vm.slots->n_workers };
+
+    return fae_backends_new(&backends);
+}
+
 int fae_vm_test(const struct fae_test_opts *opts)
 {
     struct run run = { .opts = opts, .code = 1 };
@@ -136,6 +150,8 @@ int fae_vm_test(const struct fae_test_opts *opts)
     if (fae_loop_init(&loop) != FAE_OK)
         return 1;
     vm.loop = &loop;
+    run.backends = vm.backends = new_backends(opts, &loop);
+    fae_backends_configured(run.backends);
     run.vm = fae_vm_new(&vm);
     if (!run.vm || fae_vm_prepare(run.vm, opts->bundle, 1, &why) != FAE_OK)
         fprintf(stderr, "%s", why.len ? fae_buf_text(&why) : "no Lua state\n");
@@ -143,6 +159,7 @@ int fae_vm_test(const struct fae_test_opts *opts)
         run_specs(&run, &loop);
     fflush(NULL);
     fae_vm_free(&run.vm);
+    fae_backends_free(&run.backends);
     fae_loop_fini(&loop);
     fae_buf_fini(&why);
     return run.code;

@@ -8,8 +8,11 @@
 #include "vm/vm.h"
 #include "wire/bundle.h"
 
+struct fae_upstreams;
+
 struct fae_test_opts {
-    struct fae_vm_opts vm;           /* all but the loop; with stores */
+    struct fae_vm_opts vm;           /* all but the loop and the backends; with stores */
+    struct fae_upstreams *upstreams; /* of the backends, which are made here */
     const struct fae_bundle *bundle; /* servants the specs may call */
     int argc;                        /* busted's arguments: files, folders, options */
     char **argv;
