@@ -75,7 +75,6 @@ struct fae_task *fae_task_new(struct fae_vm *vm, lua_State *L, struct fae_genera
 static void link_task(struct fae_task *task)
 {
     struct fae_vm *vm = task->vm;
-    uint64_t now;
 
     if (task->linked)
         return;
@@ -89,9 +88,8 @@ static void link_task(struct fae_task *task)
     if (task->session)
         fae_session_began(task->session, &task->call_node);
     if (task->deadline_ms) {
-        now = fae_now_ms(); /* the turn's own time may be old by now */
         fae_timer_init(&task->deadline, vm->o.loop, on_deadline, task);
-        fae_timer_start(&task->deadline, task->deadline_ms > now ? task->deadline_ms - now : 0);
+        fae_timer_start_at(&task->deadline, task->deadline_ms);
     }
 }
 
