@@ -25,7 +25,8 @@ struct fae_job {
     uint32_t state;       /* the lane's */
     /* On the loop, last: OK (it ran), TIMEOUT (it was not begun), CLOSED (the lane ended before). Frees the job. */
     void (*done)(struct fae_job *job, enum fae_err err);
-    /* Instead of done when it was cancelled, on either thread: frees it. */
+    /* Instead of done when it was cancelled, or ran on when its lane was freed: on the loop's thread or another, perhaps
+     * long after. Frees the job, and touches nothing of the loop's. */
     void (*drop)(struct fae_job *job);
 };
 
@@ -35,7 +36,7 @@ struct fae_lane_opts {
     unsigned n_threads;
     unsigned queue_max; /* jobs that wait */
     unsigned batch_max; /* that one thread takes at a time; 1 unless run can use more */
-    /* On the thread. state is what open gave (NULL without). jobs is a list through next. */
+    /* On the thread. state is what open gave (NULL without). jobs is a list through next, which it may link anew. */
     void (*run)(void *state, struct fae_job *jobs);
     void *(*open)(void *arg);   /* on each thread, before its first job; may be NULL */
     void (*close)(void *state); /* on each thread, at its end; may be NULL */
@@ -45,13 +46,14 @@ struct fae_lane_opts {
 
 /* Starts its threads at the first job. */
 struct fae_lane *fae_lane_new(const struct fae_lane_opts *opts);
-/* Jobs that wait are done with CLOSED (from here); a running one is dropped when its thread returns. Does not wait: a
- * thread that is stuck keeps what it uses until it returns. */
+/* Jobs that wait are done with CLOSED and those that ran with OK (from here); a running one is dropped when its thread
+ * returns. Does not wait: a thread that is stuck keeps what it uses until it returns. May be called from inside done. */
 void fae_lane_free(struct fae_lane **lane);
 
-/* OVERLOAD: the queue is full, and the job is still the caller's. SYSTEM: no thread can be started. */
+/* OVERLOAD: the queue is full. SYSTEM: no thread can be started. The job is then still the caller's. A deadline is heard of
+ * at most some 15 ms late, however stuck the threads are. */
 enum fae_err fae_lane_put(struct fae_lane *lane, struct fae_job *job);
-/* done will not be called, drop will. */
+/* Of a job that was put and not told of yet: done will not be called, drop will, at once when it has not begun. */
 void fae_lane_cancel(struct fae_lane *lane, struct fae_job *job);
 
 unsigned fae_lane_n_waiting(const struct fae_lane *lane);
