@@ -21,9 +21,10 @@
 #include "base/shmutex.h"
 
 #define FAE_BREAKER_WINDOW_S 10u
-#define FAE_BREAKER_PROBES 3u          /* in flight in HALF_OPEN, and successes that close it */
-#define FAE_BREAKER_PROBE_MS 10000u    /* then a probe that nobody told of no longer counts */
-#define FAE_BREAKER_OPEN_MAX_MS 60000u /* the longest it stays open, however often it failed */
+#define FAE_BREAKER_PROBES 3u       /* in flight in HALF_OPEN, and successes that close it */
+#define FAE_BREAKER_PROBE_MS 10000u /* then a probe that nobody told of no longer counts */
+#define FAE_BREAKER_OPEN_MAX_MS                                                                                        \
+    60000u /* the longest it stays open, however often it failed; unless open_ms is longer */
 
 struct fae_breaker_rule {
     uint32_t percent; /* 0: never opens by itself */
@@ -44,11 +45,22 @@ enum fae_breaker_outcome {
 };
 
 /* One worker's share of the window; it alone writes it. */
+struct fae_breaker_second {
+    _Atomic uint64_t stamp; /* whose counts these are: an epoch of the breaker, and a second */
+    _Atomic uint32_t n_ok, n_failed;
+};
 struct fae_breaker_cell {
-    struct {
-        _Atomic uint32_t second; /* whose counts these are */
-        _Atomic uint32_t n_ok, n_failed;
-    } window[FAE_BREAKER_WINDOW_S];
+    struct fae_breaker_second window[FAE_BREAKER_WINDOW_S];
+    uint64_t unused[4]; /* whole cache lines: the next cell is another worker's */
+};
+_Static_assert(sizeof(struct fae_breaker_cell) % 64 == 0, "cells share no cache line");
+
+/* Why it opened. */
+enum fae_breaker_reason {
+    FAE_BREAKER_BY_SHARE,    /* why.failed of why.calls in the window */
+    FAE_BREAKER_BY_REFUSALS, /* why.failed in a row */
+    FAE_BREAKER_BY_PROBE,    /* a probe failed */
+    FAE_BREAKER_BY_OPERATOR,
 };
 
 struct fae_breaker {
@@ -57,11 +69,20 @@ struct fae_breaker {
     _Atomic uint32_t refusals; /* in a row */
     _Atomic uint64_t until_ms; /* OPEN: when it may be tried */
     _Atomic uint64_t since_ms; /* when it came into its state */
+    _Atomic uint64_t left_ms;  /* when it opened first since it was closed last */
+    _Atomic uint32_t epoch;    /* of the window, which begins anew when it closes */
+    struct {
+        _Atomic uint32_t reason; /* enum fae_breaker_reason */
+        _Atomic uint32_t failed, calls;
+    } why; /* of the last opening */
     _Atomic uint64_t n_opened, n_closed, n_half_opened, n_rejected;
     struct fae_shmutex lock; /* guards what follows, and every change of state */
     uint32_t n_openings;     /* since it was closed last */
     uint32_t n_good;         /* probes that succeeded in this HALF_OPEN */
-    uint64_t probes[FAE_BREAKER_PROBES];
+    uint32_t n_probes;       /* ever, for their ids */
+    /* 0, or an id of 24 bits, the worker's slot, and when it expires: 32 bits of ms. The supervisor takes out those of the
+     * dead without the lock, which somebody stopped may hold. */
+    _Atomic uint64_t probes[FAE_BREAKER_PROBES];
 };
 
 /* Leave to call once; 0 is an ordinary one. */
@@ -74,20 +95,30 @@ enum fae_breaker_change { FAE_BREAKER_STAYS, FAE_BREAKER_OPENS, FAE_BREAKER_HALF
 
 void fae_breaker_init(struct fae_breaker *breaker);
 
+/* What ended in the window, of all workers. */
+void fae_breaker_window(const struct fae_breaker *breaker, const struct fae_breaker_cell *cells, unsigned n_workers,
+                        uint64_t now_ms, uint32_t *n_calls_out, uint32_t *n_failed_out);
+/* Probes that may still be told of. */
+unsigned fae_breaker_probes(const struct fae_breaker *breaker, uint64_t now_ms);
+
 /* May a call go to the server? False: *retry_after_ms_out says when to ask again. Who is let through owes one
  * fae_breaker_end. One load while it is CLOSED. */
 bool fae_breaker_enter(struct fae_breaker *breaker, const struct fae_breaker_rule *rule, unsigned slot, uint64_t now_ms,
                        struct fae_permit *permit_out, uint32_t *retry_after_ms_out,
                        enum fae_breaker_change *change_out);
-/* cells: of all n_workers, whose own is cells[slot]. */
+/* cells: of all n_workers, whose own is cells[slot]. An attempt to connect that nobody entered for is told of with an
+ * ordinary permit; in HALF_OPEN it is a failure like a probe's. What else was let through earlier neither closes nor opens
+ * HALF_OPEN. */
 enum fae_breaker_change fae_breaker_end(struct fae_breaker *breaker, const struct fae_breaker_rule *rule,
                                         struct fae_breaker_cell *cells, unsigned n_workers, unsigned slot,
                                         struct fae_permit permit, enum fae_breaker_outcome outcome, uint64_t now_ms,
                                         uint32_t random);
 /* Not a call, but a check of our own was answered: an OPEN breaker may be tried at once. */
 enum fae_breaker_change fae_breaker_reached(struct fae_breaker *breaker, uint64_t now_ms);
-/* By an operator; AUTO begins anew, closed. */
+/* By an operator; AUTO begins anew, closed. Nothing is changed while somebody who holds the lock is stopped: see mode. */
 enum fae_breaker_change fae_breaker_force(struct fae_breaker *breaker, enum fae_breaker_mode mode, uint64_t now_ms);
+/* It is of another server from now on: as after init, counters too. False: somebody who holds the lock is stopped. */
+bool fae_breaker_forget(struct fae_breaker *breaker);
 /* The worker of the slot died: its probes no longer count. In the supervisor, which must not wait. */
 void fae_breaker_reap(struct fae_breaker *breaker, unsigned slot);
 

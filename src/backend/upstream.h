@@ -62,7 +62,8 @@ struct fae_upstreams; /* all of them */
 size_t fae_upstreams_size(const void *arg);
 void fae_upstreams_init(void *mem, const void *arg);
 
-/* The row of that name, from now on wanted by the worker; NULL when there are FAE_UPSTREAMS_MAX others. */
+/* The row of that name, from now on wanted by the worker; NULL when there are FAE_UPSTREAMS_MAX others, the name is
+ * too long, or a process is stopped that holds the lock. */
 struct fae_upstream *fae_upstream_get(struct fae_upstreams *ups, const char *name, unsigned slot);
 /* The worker's configuration no longer has it. Two pools of one worker may have got it; the last one counts. */
 void fae_upstream_put(struct fae_upstream *up, unsigned slot);
@@ -70,6 +71,7 @@ void fae_upstream_put(struct fae_upstream *up, unsigned slot);
 void fae_upstreams_reap(struct fae_upstreams *ups, unsigned slot);
 
 const char *fae_upstream_name(const struct fae_upstream *up);
+unsigned fae_upstream_workers(const struct fae_upstream *up);
 struct fae_upstream_cell *fae_upstream_cell(struct fae_upstream *up, unsigned slot);
 const struct fae_breaker *fae_upstream_breaker(const struct fae_upstream *up);
 
@@ -85,12 +87,16 @@ bool fae_upstream_enter(struct fae_upstream *up, const struct fae_breaker_rule *
 void fae_upstream_end(struct fae_upstream *up, const struct fae_breaker_rule *rule, unsigned slot,
                       struct fae_permit permit, enum fae_breaker_outcome outcome, uint64_t now_ms);
 void fae_upstream_reached(struct fae_upstream *up, uint64_t now_ms);
+/* What ended in the window, of all workers. */
+void fae_upstream_window(const struct fae_upstream *up, uint64_t now_ms, uint32_t *n_calls_out, uint32_t *n_failed_out);
+/* Why its breaker opened last: "12 of 20 calls in 10 s failed". */
+void fae_upstream_why(const struct fae_upstream *up, char *text, size_t size);
 
 /* For those who look on: every row that somebody wants, by index; NULL where there is none. */
 struct fae_upstream *fae_upstreams_at(struct fae_upstreams *ups, unsigned i);
 /* The row of exactly that name, or NULL; nobody comes to want it. */
 struct fae_upstream *fae_upstreams_find(struct fae_upstreams *ups, const char *name);
-/* By an operator. */
+/* By an operator. The breaker's mode is another one then, unless somebody who holds its lock is stopped. */
 void fae_upstream_force(struct fae_upstream *up, enum fae_breaker_mode mode, uint64_t now_ms);
 
 #endif
