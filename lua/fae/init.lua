@@ -11,6 +11,7 @@ return {
   plugin = require("fae.plugin").new,
   call = require("fae.call").call,
   remote = require("fae.remote").new,
+  breaker = require("fae.breaker").new,
   config = require("fae.config").get,
   cache = require "fae.cache",
   log = require "fae.log",

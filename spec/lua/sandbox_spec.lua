@@ -83,6 +83,7 @@ describe("no way out", function()
     { "an err's metatable", "protected metatable", "setmetatable(fae.err('X', 'y'), {})" },
     { "a timer's metatable", "protected metatable", "setmetatable(fae.timer(1000, print), {})" },
     { "a remote's metatable", "protected metatable", "setmetatable(fae.remote 'tcp://127.0.0.1:1', {})" },
+    { "a breaker's metatable", "protected metatable", "setmetatable(fae.breaker 'x', {})" },
     { "another's timer", "that is no timer", "fae.timer(1000, print).stop({ id = 1 })" },
     { "a remote's handle", "that is no remote", "fae.remote('tcp://127.0.0.1:1').call({}, 'sys.ping')" },
     { "everybody's random numbers", "math%.randomseed is not for servants: every servant's numbers",

@@ -465,3 +465,25 @@ bool fae_breaker_forget(struct fae_breaker *b)
     fae_shmutex_unlock(&b->lock);
     return true;
 }
+
+/* ---- words ---- */
+
+const char *fae_breaker_state_word(const struct fae_breaker *b)
+{
+    switch (state_of(b)) {
+    case FAE_BREAKER_CLOSED: return "closed";
+    case FAE_BREAKER_OPEN: return "open";
+    case FAE_BREAKER_HALF_OPEN: return "half-open";
+    }
+    return "?";
+}
+
+const char *fae_breaker_mode_word(const struct fae_breaker *b)
+{
+    switch (mode_of(b)) {
+    case FAE_BREAKER_AUTO: return "auto";
+    case FAE_BREAKER_FORCED_OPEN: return "open";
+    case FAE_BREAKER_FORCED_CLOSED: return "closed";
+    }
+    return "?";
+}

@@ -165,6 +165,7 @@ enum fae_err fae_vm_prepare(struct fae_vm *vm, const struct fae_bundle *bundle, 
         fae_buf_printf(why, "%s\n", lua_type(vm->L, -1) == LUA_TSTRING ? lua_tostring(vm->L, -1) : "the loader failed");
         lua_settop(vm->L, 0);
     }
+    fae_passed_let_go(&vm->passed, FAE_CANCELLED);
     vm->loading = NULL;
     vm->prepared = gen;
     if (why->len == why_was)

@@ -21,6 +21,7 @@
 #include "rpc/access.h"
 
 struct fae_generation;
+struct fae_passed;
 struct fae_owned;
 struct fae_method;
 struct fae_session;
@@ -72,6 +73,7 @@ struct fae_task {
     struct fae_vm_timer *timer;  /* whose tick this is */
     struct fae_watched *watched; /* a call that plugins hear of (bind_plugin.c); NULL in the pool */
     struct fae_owned *owned;     /* locks that end with it */
+    struct fae_passed *passed;   /* calls that breakers let through */
 };
 
 /* Makes sure that the next fae_task_new cannot raise, and lends the coroutine it will have. Raises on L itself. */

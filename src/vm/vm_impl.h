@@ -18,6 +18,7 @@
 #include "vm/vm.h"
 
 struct fae_id_waits;
+struct fae_passed;
 struct fae_task;
 
 /* One loaded version of the servants. */
@@ -83,8 +84,10 @@ struct fae_vm {
     struct {
         uint32_t session, caller, len;
         char text[96];
-    } lock_who;              /* made last */
-    struct fae_kv_calls *kv; /* of bind_kv.c; NULL: it never wrote */
+    } lock_who;                /* made last */
+    struct fae_kv_calls *kv;   /* of bind_kv.c; NULL: it never wrote */
+    struct fae_passed *passed; /* of bind_breaker.c: by what loads, without a task */
+    uint64_t n_passed;
 };
 
 /* The vm of a state. */
@@ -160,6 +163,7 @@ void fae_bind_method(lua_State *L);
 void fae_bind_metrics(lua_State *L);
 void fae_bind_plugin(lua_State *L);
 void fae_bind_remote(lua_State *L);
+void fae_bind_breaker(lua_State *L);
 void fae_bind_cache(lua_State *L);
 void fae_bind_kv(lua_State *L);
 void fae_bind_id(lua_State *L);
@@ -172,6 +176,9 @@ void fae_lock_woken(struct fae_vm *vm);
 void fae_kv_forget(struct fae_vm *vm); /* when no task is left */
 
 void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
+
+/* bind_breaker.c: what a task was let through and did not tell of, when it ends */
+void fae_passed_let_go(struct fae_passed **list, enum fae_err why);
 
 /* owned.c: locks that end with a session, or a task */
 struct fae_owned;
