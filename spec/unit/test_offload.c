@@ -5,6 +5,7 @@
  */
 #include "unit.h"
 
+#include <netdb.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "proc/seccomp.h"
 
 static struct {
     struct fae_loop loop;
@@ -222,6 +224,36 @@ static struct task *put_blocker(void)
 }
 
 /* ---- running ---- */
+
+/* As a worker that may start no process: threads still start, and names are looked up there. */
+static int behind_the_filter(void *arg)
+{
+    struct addrinfo *info = NULL;
+    char why[200];
+    int rc;
+
+    (void)arg;
+    alarm(20);
+    if (fae_seccomp_install(false, why, sizeof why))
+        return 1;
+    make_lane(2, 8, 1);
+    for (unsigned i = 0; i < 4; i++)
+        if (fae_lane_put(t.lane, &task_new(0)->job))
+            return 2;
+    while (atomic_load(&t.n_batches) < 4)
+        unit_sleep_ms(1);
+    fae_lane_free(&t.lane);
+    rc = getaddrinfo("localhost", NULL, NULL, &info);
+    if (rc == 0)
+        freeaddrinfo(info);
+    return rc == 0 || rc == EAI_NONAME || rc == EAI_AGAIN ? 0 : 3;
+}
+
+static void it_works_behind_the_filter_of_system_calls(void **state)
+{
+    (void)state;
+    assert_int_equal(unit_wait(unit_fork(behind_the_filter, NULL)), 0);
+}
 
 static void a_lane_without_jobs_has_no_threads(void **state)
 {
@@ -562,6 +594,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(exit_waits_for_nobody), /* first: it forks, and there is no thread yet */
+        TEST(it_works_behind_the_filter_of_system_calls),
         TEST(a_lane_without_jobs_has_no_threads),
         TEST(runs_each_once),
         TEST(takes_what_waits_in_one_batch),

@@ -101,13 +101,20 @@ static bool tell_all(struct fae_pool *pool, enum fae_err err)
     return true;
 }
 
+/* As many as wait now: some may give theirs back and ask anew from inside, for ever. */
 static bool serve(struct fae_pool *pool)
 {
     struct fae_pool_conn *conn;
 
-    while (!fae_list_empty(&pool->waiting) && (conn = fae_pool_take_idle(pool)))
+    for (unsigned n = pool->n_waiting; n > 0 && !fae_list_empty(&pool->waiting); n--) {
+        conn = fae_pool_take_idle(pool);
+        if (!conn)
+            return true;
         if (!tell(pool, first(&pool->waiting), FAE_OK, conn))
             return false;
+    }
+    if (!fae_list_empty(&pool->waiting))
+        fae_pool_rouse(pool);
     return true;
 }
 

@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define PAUSE_MS 500      /* after a failed attempt, and up to half as long again: two a second at most ... */
-#define PAUSE_MAX_MS 1000 /* ... while who comes back is found within 2 s */
+#define PAUSE_MS 500      /* after a failed attempt, and a quarter longer, more or less: two a second at most ... */
+#define PAUSE_MAX_MS 1000 /* ... and who comes back is found within 2 s */
 #define CHECK_MS 5000     /* of lying idle, before a sign of life is asked for, and again */
 #define TOLD_MS 60000     /* between two lines of the log while it stays away */
 

@@ -5,7 +5,7 @@
  */
 #include "backend/pool_impl.h"
 
-#define PROBE_MS 2000 /* between two looks after a server whose breaker is open; some 10 % jitter */
+#define PROBE_MS 1500 /* between two looks after a server whose breaker is open: who comes back is found within 2 s */
 #define SPARE_MS 100  /* of lying idle, before a connection is given up for another worker that has none */
 
 static struct fae_pool_conn *oldest_idle(const struct fae_pool *pool)
@@ -119,6 +119,8 @@ void fae_pool_tick(struct fae_pool *pool)
     if (is_open(pool)) {
         look_after(pool, now_ms);
     } else {
+        if (pool->probe_ms) /* somebody reached it, perhaps another worker: it may be tried at once */
+            pool->paused_until_ms = 0;
         pool->probe_ms = 0;
         warm(pool);
     }
