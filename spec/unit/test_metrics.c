@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <math.h>
 
+#include "backend/upstream.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/shm.h"
@@ -43,7 +44,7 @@ static void slowlog_init(void *mem, const void *unused)
 static const struct fae_shm_region regions[] = {
     { "slots", fae_slots_size, fae_slots_init },        { "stats", fae_stats_size, fae_stats_init },
     { "logs", fae_log_rings_size, fae_log_rings_init }, { "series", series_size, series_init },
-    { "slowlog", slowlog_size, slowlog_init },
+    { "slowlog", slowlog_size, slowlog_init },          { "upstreams", fae_upstreams_size, fae_upstreams_init },
 };
 
 static struct fae_shm shm;
@@ -152,7 +153,8 @@ static void scrape(void)
                                                .stats = stats,
                                                .series = series,
                                                .slowlog = fae_shm_get(&shm, "slowlog"),
-                                               .log_rings = fae_shm_get(&shm, "logs") };
+                                               .log_rings = fae_shm_get(&shm, "logs"),
+                                               .upstreams = fae_shm_get(&shm, "upstreams") };
 
     text.len = 0;
     fae_metrics_text(&source, &text);
@@ -196,6 +198,38 @@ static void an_idle_node_has_its_series(void **state)
     assert_says("fae_log_lines_dropped_total 0");
     assert_says("fae_metrics_dropped_total 0");
     assert_int_equal(count("fae_errors_total{code=\"OK\""), 0);
+}
+
+static void servers_that_are_called_have_series(void **state)
+{
+    static const struct fae_breaker_rule rule = { 50, 20, 1, 5000 };
+    struct fae_upstreams *ups = fae_shm_get(&shm, "upstreams");
+    struct fae_upstream *up = fae_upstream_get(ups, "redis/m\"/unix:/run/a.sock", 0);
+
+    (void)state;
+    fae_log_init(&(struct fae_log_opts){ .level = FAE_LOG_ERROR }, "unit");
+    for (unsigned i = 0; i < 40; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "servant/s%u", i);
+        assert_non_null(fae_upstream_get(ups, name, 1));
+    }
+    fae_upstream_cell(up, 0)->n.calls = 3;
+    fae_upstream_cell(up, 1)->n.calls = 4;
+    fae_upstream_cell(up, 1)->n.wait_ns = 1500000000;
+    fae_upstream_cell(up, 1)->now.pinned = 2;
+    fae_upstream_end(up, &rule, 0, (struct fae_permit){ 0 }, FAE_BREAKER_REFUSED, fae_now_ms());
+    scrape();
+#define SERVER "kind=\"redis\",pool=\"m\\\"\",server=\"unix:/run/a.sock\""
+    assert_says("fae_backend_calls_total{" SERVER "} 7");
+    assert_says("fae_backend_wait_seconds_total{" SERVER "} 1.500000000");
+    assert_says("fae_backend_pinned{" SERVER "} 2");
+    assert_says("fae_backend_breaker_state{" SERVER ",state=\"open\"} 1");
+    assert_says("fae_backend_breaker_state{" SERVER ",state=\"closed\"} 0");
+    assert_says("fae_backend_breaker_transitions_total{" SERVER ",to=\"open\"} 1");
+    assert_says("fae_backend_breaker_forced{" SERVER "} 0");
+    assert_says("fae_backend_calls_total{kind=\"servant\",pool=\"s39\",server=\"\"} 0");
+#undef SERVER
 }
 
 static void a_source_may_be_bare(void **state)
@@ -389,6 +423,7 @@ static void what_servants_count_is_shown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH_NODE(an_idle_node_has_its_series),    WITH_NODE(servers_that_are_called_have_series),
         WITH_NODE(an_idle_node_has_its_series),    WITH_NODE(a_source_may_be_bare),
         WITH_NODE(workers_have_a_series_each),     WITH_NODE(methods_have_histograms),
         WITH_NODE(methods_beyond_the_cap_are_one), WITH_NODE(labels_are_escaped),

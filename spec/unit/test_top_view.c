@@ -91,6 +91,50 @@ static void rates_are_those_of_the_interval(void **state)
     fae_top_fini(&b);
 }
 
+#define BACKEND(name, state, calls, timeouts, rejected, ns)                                                            \
+    "{\"name\":\"" name "\",\"breaker\":\"" state "\",\"mode\":\"auto\",\"used\":3,\"waiting\":1,\"calls\":" calls     \
+    ",\"timeouts\":" timeouts ",\"rejected\":" rejected ",\"call_ns\":" ns "}"
+
+static void backends_are_shown_those_in_trouble_first(void **state)
+{
+    static const char before[] = "{\"node\":{\"uptime_s\":100},\"backends\":[" BACKEND("redis/a/tcp://1:1", "closed",
+                                                                                       "100", "0", "0", "1000000") "]}";
+    static const char now[] = "{\"node\":{\"uptime_s\":102},\"backends\":[" BACKEND(
+        "redis/a/tcp://1:1", "closed", "300", "0", "0", "201000000") "," BACKEND("servant/\\u001b[2J", "open", "4", "2",
+                                                                                 "8", "0") "]}";
+    struct fae_top_sample a, b;
+    struct fae_buf out = { 0 };
+    const json_t *row;
+    const char *bad, *good;
+    json_t *root;
+
+    (void)state;
+    assert_int_equal(read_as(&a, before, "", 50 * S), FAE_OK);
+    assert_int_equal(read_as(&b, now, "", 52 * S), FAE_OK);
+    fae_top_text(&a, &b, 40, 200, &out);
+    bad = strstr(fae_buf_text(&out),
+                 "\nopen                2.0       1.0       4.0         -      3      1  servant/?[2J\n");
+    good = strstr(fae_buf_text(&out),
+                  "\nclosed              100         0         0   1000 us      3      1  redis/a/tcp://1:1\n");
+    assert_non_null(bad);
+    assert_non_null(good);
+    assert_true(bad < good);
+    out.len = 0;
+    fae_top_json(&a, &b, &out);
+    root = json_loads(fae_buf_text(&out), 0, NULL);
+    row = json_array_get(json_object_get(root, "backends"), 1);
+    assert_string_equal(json_string_value(json_object_get(row, "name")), "redis/a/tcp://1:1");
+    assert_float_equal(json_number_value(json_object_get(row, "calls_s")), 100, 0.001);
+    assert_float_equal(json_number_value(json_object_get(row, "mean_us")), 1000, 0.001);
+    json_decref(root);
+    out.len = 0;
+    fae_top_text(&a, &b, 3, 200, &out); /* no room */
+    assert_null(strstr(fae_buf_text(&out), "BACKEND"));
+    fae_buf_fini(&out);
+    fae_top_fini(&a);
+    fae_top_fini(&b);
+}
+
 static void a_page_keeps_its_size(void **state)
 {
     struct fae_top_sample a, b;
@@ -141,6 +185,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_answers_are_refused),         cmocka_unit_test(names_steer_no_terminal),
+        cmocka_unit_test(rates_are_those_of_the_interval), cmocka_unit_test(backends_are_shown_those_in_trouble_first),
         cmocka_unit_test(rates_are_those_of_the_interval), cmocka_unit_test(a_page_keeps_its_size),
         cmocka_unit_test(another_life_is_no_interval),
     };

@@ -97,7 +97,7 @@ static void there_is_an_end_to_them_and_unwanted_ones_are_used_again(void **stat
     assert_null(get_numbered(1000, 0));
     assert_ptr_equal(get_numbered(0, 1), first);
     fae_upstream_cell(first, 0)->n.calls = 7;
-    fae_upstream_force(first, FAE_BREAKER_FORCED_OPEN, 1000);
+    assert_true(fae_upstream_force_as(first, FAE_BREAKER_FORCED_OPEN, "I", 1000));
     assert_false(fae_upstream_enter(first, &rule, 0, 1000, &permit, &retry_ms));
     fae_upstream_put(first, 0);
     assert_null(get_numbered(1000, 0)); /* worker 1 wants it */
@@ -331,8 +331,8 @@ static void each_transition_is_a_line(void **state)
         assert_true(fae_upstream_enter(up, &rule, 0, 17100, &permit, &retry_ms));
         fae_upstream_end(up, &rule, 0, permit, FAE_BREAKER_OK, 17100);
     }
-    fae_upstream_force(up, FAE_BREAKER_FORCED_OPEN, 18000);
-    fae_upstream_force(up, FAE_BREAKER_AUTO, 18000);
+    assert_true(fae_upstream_force_as(up, FAE_BREAKER_FORCED_OPEN, "uid 7", 18000));
+    assert_true(fae_upstream_force_as(up, FAE_BREAKER_AUTO, "uid 7", 18000));
     fae_log_to_fd(2);
     read_lines(fds[0], log, sizeof log);
     assert_int_equal(count_of(log, "\n"), 5);
@@ -340,8 +340,8 @@ static void each_transition_is_a_line(void **state)
     assert_non_null(strstr(log, " s: 12 of 20 calls in 10 s failed"));
     assert_non_null(strstr(log, "redis main tcp://127.0.0.1:6379: is tried again"));
     assert_non_null(strstr(log, "redis main tcp://127.0.0.1:6379: is fine again after 7.1 s"));
-    assert_non_null(strstr(log, "redis main tcp://127.0.0.1:6379: left alone: an operator said so"));
-    assert_non_null(strstr(log, "redis main tcp://127.0.0.1:6379: left to itself again: an operator said so"));
+    assert_non_null(strstr(log, "redis main tcp://127.0.0.1:6379: left alone: uid 7 said so"));
+    assert_non_null(strstr(log, "redis main tcp://127.0.0.1:6379: left to itself again: uid 7 said so"));
     close(fds[0]);
     close(fds[1]);
 }

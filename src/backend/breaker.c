@@ -468,9 +468,9 @@ bool fae_breaker_forget(struct fae_breaker *b)
 
 /* ---- words ---- */
 
-const char *fae_breaker_state_word(const struct fae_breaker *b)
+const char *fae_breaker_state_word(enum fae_breaker_state state)
 {
-    switch (state_of(b)) {
+    switch (state) {
     case FAE_BREAKER_CLOSED: return "closed";
     case FAE_BREAKER_OPEN: return "open";
     case FAE_BREAKER_HALF_OPEN: return "half-open";
@@ -478,9 +478,9 @@ const char *fae_breaker_state_word(const struct fae_breaker *b)
     return "?";
 }
 
-const char *fae_breaker_mode_word(const struct fae_breaker *b)
+const char *fae_breaker_mode_word(enum fae_breaker_mode mode)
 {
-    switch (mode_of(b)) {
+    switch (mode) {
     case FAE_BREAKER_AUTO: return "auto";
     case FAE_BREAKER_FORCED_OPEN: return "open";
     case FAE_BREAKER_FORCED_CLOSED: return "closed";

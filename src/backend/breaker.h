@@ -96,8 +96,8 @@ enum fae_breaker_change { FAE_BREAKER_STAYS, FAE_BREAKER_OPENS, FAE_BREAKER_HALF
 void fae_breaker_init(struct fae_breaker *breaker);
 
 /* "closed", "open", "half-open"; "auto", "open", "closed". */
-const char *fae_breaker_state_word(const struct fae_breaker *breaker);
-const char *fae_breaker_mode_word(const struct fae_breaker *breaker);
+const char *fae_breaker_state_word(enum fae_breaker_state state);
+const char *fae_breaker_mode_word(enum fae_breaker_mode mode);
 
 /* What ended in the window, of all workers. */
 void fae_breaker_window(const struct fae_breaker *breaker, const struct fae_breaker_cell *cells, unsigned n_workers,

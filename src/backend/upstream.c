@@ -350,7 +350,7 @@ void fae_upstream_why(const struct fae_upstream *up, char *text, size_t size)
     why(&up->breaker, text, size);
 }
 
-void fae_upstream_force(struct fae_upstream *up, enum fae_breaker_mode mode, uint64_t now_ms)
+bool fae_upstream_force_as(struct fae_upstream *up, enum fae_breaker_mode mode, const char *who, uint64_t now_ms)
 {
     static const char *const said[] = {
         [FAE_BREAKER_AUTO] = "left to itself again",
@@ -360,6 +360,13 @@ void fae_upstream_force(struct fae_upstream *up, enum fae_breaker_mode mode, uin
     char name[FAE_UPSTREAM_NAME_MAX + 1];
 
     fae_breaker_force(&up->breaker, mode, now_ms);
-    if (atomic_load(&up->breaker.mode) == mode)
-        FAE_WARN("%s: %s: an operator said so", words(up, name), said[mode]);
+    if (atomic_load(&up->breaker.mode) != mode)
+        return false;
+    FAE_WARN("%s: %s: %s said so", words(up, name), said[mode], who);
+    return true;
+}
+
+void fae_upstream_force(struct fae_upstream *up, enum fae_breaker_mode mode, uint64_t now_ms)
+{
+    fae_upstream_force_as(up, mode, "an operator", now_ms);
 }

@@ -98,5 +98,7 @@ struct fae_upstream *fae_upstreams_at(struct fae_upstreams *ups, unsigned i);
 struct fae_upstream *fae_upstreams_find(struct fae_upstreams *ups, const char *name);
 /* By an operator. The breaker's mode is another one then, unless somebody who holds its lock is stopped. */
 void fae_upstream_force(struct fae_upstream *up, enum fae_breaker_mode mode, uint64_t now_ms);
+/* The same, and whether it was done; who: for the log. */
+bool fae_upstream_force_as(struct fae_upstream *up, enum fae_breaker_mode mode, const char *who, uint64_t now_ms);
 
 #endif

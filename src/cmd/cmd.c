@@ -103,11 +103,14 @@ static const struct fae_cmd cmds[] = {
       "  locks [N]          locks that are held, N of them (100)\n"
       "  lock-release KEY   release a lock, whoever holds it\n"
       "  cache stats|flush  the numbers of the cache; empty it\n"
+      "  backends           the servers that are called: breakers, calls, connections\n"
+      "  breaker NAME open|close|auto  leave that server (redis/main/tcp://10.0.0.1:6379), or all of that pool\n"
+      "                     (redis/main), alone; call it whatever happens; as its calls go\n"
       "  kv backup DIR|check|stats  of the kv store: copy it while it is used, look at every record, its numbers\n"
       "  hist               latencies of every method as buckets, for tools\n"
       "  stop               finish the calls in flight and end\n" },
     { "top", fae_cmd_top, "[--run-dir DIR] [-i SECONDS] [-n COUNT] [--once] [--json]",
-      "watch a running node: methods, workers, limits",
+      "watch a running node: methods, workers, backends, limits",
       "  --run-dir DIR      of the node\n"
       "  -i SECONDS         between two looks (1)\n"
       "  -n COUNT           end after so many\n"

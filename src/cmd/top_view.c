@@ -264,6 +264,102 @@ static uint64_t limit_hits(const struct view *v, const char *key, const json_t *
     return minus((uint64_t)json_integer_value(value), number(was, key));
 }
 
+/* ---- backends ---- */
+
+struct backend {
+    const json_t *now;
+    const char *name, *state;
+    bool closed;
+    uint64_t n_calls, n_failed, n_refused, ns; /* in the interval */
+};
+
+static const json_t *backends_of(const struct fae_top_sample *s)
+{
+    return s ? json_object_get(s->stats, "backends") : NULL;
+}
+
+static const char *string(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+static const json_t *backend_before(const struct view *v, const char *name)
+{
+    const json_t *list = backends_of(v->before), *b;
+    size_t i;
+
+    json_array_foreach(list, i, b)
+    {
+        if (strcmp(string(b, "name"), name) == 0)
+            return b;
+    }
+    return NULL;
+}
+
+/* Of several counters. */
+static uint64_t backend_diff(const json_t *now, const json_t *was, const char *const keys[], unsigned n)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        sum += minus(number(now, keys[i]), was ? number(was, keys[i]) : 0);
+    return sum;
+}
+
+static struct backend compare_backend(const struct view *v, const json_t *now)
+{
+    static const char *const calls[] = { "calls" }, *const failed[] = { "timeouts", "lost", "connect_failures" };
+    static const char *const refused[] = { "rejected", "busy" }, *const ns[] = { "call_ns" };
+    const json_t *was = backend_before(v, string(now, "name"));
+    const char *mode = string(now, "mode");
+    struct backend b = { .now = now, .name = string(now, "name"), .state = string(now, "breaker") };
+
+    if (strcmp(mode, "auto") != 0)
+        b.state = strcmp(mode, "open") == 0 ? "forced open" : "forced closed";
+    b.closed = strcmp(b.state, "closed") == 0;
+    b.n_calls = backend_diff(now, was, calls, 1);
+    b.n_failed = backend_diff(now, was, failed, 3);
+    b.n_refused = backend_diff(now, was, refused, 2);
+    b.ns = backend_diff(now, was, ns, 1);
+    return b;
+}
+
+/* Those that are left alone first, then the busiest. */
+static int by_trouble(const void *a, const void *b)
+{
+    const struct backend *x = a, *y = b;
+
+    if (x->closed != y->closed)
+        return x->closed ? 1 : -1;
+    if (x->n_calls != y->n_calls)
+        return x->n_calls < y->n_calls ? 1 : -1;
+    return strcmp(x->name, y->name);
+}
+
+/* NULL when there are none; to be freed. */
+static struct backend *compare_backends(const struct view *v, unsigned *n_out)
+{
+    const json_t *list = backends_of(v->now), *b;
+    size_t n = json_array_size(list), i;
+    struct backend *all = n ? fae_alloc(n * sizeof *all) : NULL;
+
+    json_array_foreach(list, i, b)
+    {
+        all[i] = compare_backend(v, b);
+    }
+    if (n)
+        qsort(all, n, sizeof *all, by_trouble);
+    *n_out = (unsigned)n;
+    return all;
+}
+
+static uint64_t mean_ns(const struct backend *b)
+{
+    return b->n_calls ? b->ns / b->n_calls : 0;
+}
+
 /* ---- text ---- */
 
 struct page {
@@ -381,6 +477,34 @@ static void workers(const struct view *v, unsigned n_shown, struct page *page)
         line(page, "... and %u more", v->n_workers - n_shown);
 }
 
+static void backends(const struct view *v, unsigned most, struct page *page)
+{
+    unsigned n;
+    struct backend *all = compare_backends(v, &n);
+
+    if (n == 0 || most == 0)
+        goto out;
+    line(page, "%s", "");
+    line(page, "%-13s %9s %9s %9s %9s %6s %6s  %s", "BREAKER", "CALLS/S", "FAILED/S", "REFUSED/S", "MEAN", "USED",
+         "WAIT", "BACKEND");
+    for (unsigned i = 0; i < n && i < most; i++) {
+        const struct backend *b = &all[i];
+        char name[256];
+        size_t len = 0;
+
+        for (; b->name[len] && len < sizeof name - 1; len++) /* nothing may steer the terminal */
+            name[len] = b->name[len] > ' ' && b->name[len] <= '~' ? b->name[len] : '?';
+        name[len] = '\0';
+        line(page, "%-13s %9s %9s %9s %9s %6" PRIu64 " %6" PRIu64 "  %s", b->state, rate(a_second(v, b->n_calls)).text,
+             rate(a_second(v, b->n_failed)).text, rate(a_second(v, b->n_refused)).text, duration(mean_ns(b)).text,
+             number(b->now, "used"), number(b->now, "waiting"), name);
+    }
+    if (n > most)
+        line(page, "... and %u more", n - most);
+out:
+    free(all);
+}
+
 static void methods(const struct view *v, struct page *page)
 {
     line(page, "%s", "");
@@ -405,6 +529,7 @@ void fae_top_text(const struct fae_top_sample *before, const struct fae_top_samp
     head(&v, &page);
     limits(&v, &page);
     workers(&v, v.n_workers < room ? v.n_workers : room, &page);
+    backends(&v, n_lines / 4, &page);
     methods(&v, &page);
     free(v.rows);
 }
@@ -431,6 +556,24 @@ static json_t *worker_json(const struct view *v, unsigned i)
 
     json_object_set_new(w, "cpu_percent", cpu(v, i) < 0 ? json_null() : decimal(cpu(v, i)));
     return w;
+}
+
+static json_t *backends_json(const struct view *v)
+{
+    json_t *list = json_array();
+    unsigned n;
+    struct backend *all = compare_backends(v, &n);
+
+    for (unsigned i = 0; i < n; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I}", "name", all[i].name,
+                                              "breaker", all[i].state, "calls_s", decimal(a_second(v, all[i].n_calls)),
+                                              "failed_s", decimal(a_second(v, all[i].n_failed)), "refused_s",
+                                              decimal(a_second(v, all[i].n_refused)), "mean_us",
+                                              decimal((double)mean_ns(&all[i]) / 1e3), "used",
+                                              (json_int_t)number(all[i].now, "used"), "waiting",
+                                              (json_int_t)number(all[i].now, "waiting")));
+    free(all);
+    return list;
 }
 
 void fae_top_json(const struct fae_top_sample *before, const struct fae_top_sample *now, struct fae_buf *out)
@@ -461,6 +604,7 @@ void fae_top_json(const struct fae_top_sample *before, const struct fae_top_samp
     json_object_set_new(root, "methods", list = json_array());
     for (unsigned i = 0; i < v.n_rows; i++)
         json_array_append_new(list, method_json(&v, &v.rows[i]));
+    json_object_set_new(root, "backends", backends_json(&v));
     text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(12));
     if (text)
         fae_buf_printf(out, "%s\n", text);

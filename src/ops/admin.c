@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/upstream_show.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/hist.h"
@@ -111,6 +112,7 @@ static void get_stats(struct fae_admin *admin, const struct fae_http_request *re
     (void)request;
     answer->type = json;
     fae_stats_json(admin->source.stats, admin->source.slots, admin->source.stores, &answer->body);
+    fae_upstreams_json_member(admin->source.upstreams, fae_now_ms(), &answer->body);
     fae_buf_add(&answer->body, "\n", 1);
 }
 
@@ -168,6 +170,16 @@ static void get_locks(struct fae_admin *admin, const struct fae_http_request *re
     free(infos);
 }
 
+static void get_backends(struct fae_admin *admin, const struct fae_http_request *request,
+                         struct fae_http_answer *answer)
+{
+    (void)request;
+    answer->type = json;
+    fae_buf_printf(&answer->body, "{\"backends\":");
+    fae_upstreams_json(admin->source.upstreams, fae_now_ms(), &answer->body);
+    fae_buf_printf(&answer->body, "}\n");
+}
+
 static void get_routes(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer);
 
 /* ---- the table ---- */
@@ -206,6 +218,7 @@ static const struct route {
       "every option's value, secrets left out",
       { .verb = "config", .within_ms = ASK_MS } },
     { "/admin/locks", "GET", TOKEN, get_locks, "locks that are held, in no order; ?n=COUNT", { 0 } },
+    { "/admin/backends", "GET", TOKEN, get_backends, "servers that are called, and their breakers", { 0 } },
     { "/admin/slowlog", "GET", TOKEN, get_slowlog, "the last slow and sampled calls; ?n=COUNT", { 0 } },
     { "/admin/reload",
       "POST",
@@ -246,6 +259,14 @@ static const struct route {
       NULL,
       "{\"key\":\"KEY\"}: release a lock whoever holds it",
       { .verb = "lock-release", .params = { { "key", FAE_FORWARD_WORD, "" } }, .within_ms = ASK_MS } },
+    { "/admin/breaker",
+      "POST",
+      TOKEN,
+      NULL,
+      "{\"name\":\"redis/main/tcp://10.0.0.1:6379\",\"to\":\"open\"}, or close, auto: of a server, or of all of redis/main",
+      { .verb = "breaker",
+        .params = { { "name", FAE_FORWARD_WORD, "" }, { "to", FAE_FORWARD_WORD, "" } },
+        .within_ms = ASK_MS } },
     { "/admin/gc",
       "POST",
       TOKEN,

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "ops/metrics_line.h"
 
 /* Upper ends of the buckets shown, as powers of two in ns (16 us to 8.6 s): they are ends of fae_hist's buckets too. */
 static const uint8_t latency_ends[] = { 14, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 33 };
@@ -30,33 +31,9 @@ struct text {
 
 /* ---- lines ---- */
 
-/* HELP: backslash and newline are escaped; label values: the quote too. */
-static void add_escaped(struct fae_buf *out, const char *text, size_t len, bool quoted)
-{
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-
-        if (c == '\n')
-            fae_buf_add(out, "\\n", 2);
-        else if (c == '\\' || (quoted && c == '"'))
-            fae_buf_add(out, (char[]){ '\\', c }, 2);
-        else
-            fae_buf_add(out, &c, 1);
-    }
-}
-
 static void begin(const struct text *t, const char *name, const char *type, const char *help)
 {
-    fae_buf_printf(t->out, "# HELP %s ", name);
-    add_escaped(t->out, help, strlen(help), false);
-    fae_buf_printf(t->out, "\n# TYPE %s %s\n", name, type);
-}
-
-static void add_label(struct fae_buf *out, const char *before, const char *label, const char *value, size_t len)
-{
-    fae_buf_printf(out, "%s%s=\"", before, label);
-    add_escaped(out, value, len, true);
-    fae_buf_add(out, "\"", 1);
+    fae_metrics_begin(t->out, name, type, help);
 }
 
 /* name{label="value"} n */
@@ -64,17 +41,10 @@ static void add_line(const struct text *t, const char *name, const char *label, 
 {
     fae_buf_printf(t->out, "%s", name);
     if (label) {
-        add_label(t->out, "{", label, value, strlen(value));
+        fae_metrics_label(t->out, "{", label, value, strlen(value));
         fae_buf_add(t->out, "}", 1);
     }
     fae_buf_printf(t->out, " %" PRIu64 "\n", n);
-}
-
-/* Seconds, by integers: a locale's comma would not be understood. */
-static const char *seconds(uint64_t ns, char *buf, size_t size)
-{
-    snprintf(buf, size, "%" PRIu64 ".%09u", ns / 1000000000u, (unsigned)(ns % 1000000000u));
-    return buf;
 }
 
 static void add_seconds(const struct text *t, const char *name, const char *label, const char *value, uint64_t ns)
@@ -83,10 +53,10 @@ static void add_seconds(const struct text *t, const char *name, const char *labe
 
     fae_buf_printf(t->out, "%s", name);
     if (label) {
-        add_label(t->out, "{", label, value, strlen(value));
+        fae_metrics_label(t->out, "{", label, value, strlen(value));
         fae_buf_add(t->out, "}", 1);
     }
-    fae_buf_printf(t->out, " %s\n", seconds(ns, buf, sizeof buf));
+    fae_buf_printf(t->out, " %s\n", fae_metrics_seconds(ns, buf, sizeof buf));
 }
 
 /* A histogram of fae_hist's finer buckets, which are summed up to each end. */
@@ -103,14 +73,14 @@ static void add_histogram(const struct text *t, const char *name, const char *la
         while (b < FAE_HIST_BUCKETS && (i == n_ends || fae_hist_bound(b) <= (uint64_t)1 << ends[i]))
             n += buckets[b++];
         fae_buf_printf(t->out, "%s_bucket", name);
-        add_label(t->out, "{", label, value, strlen(value));
+        fae_metrics_label(t->out, "{", label, value, strlen(value));
         fae_buf_printf(t->out, ",le=\"%s\"} %" PRIu64 "\n",
-                       i == n_ends ? "+Inf" : seconds((uint64_t)1 << ends[i], buf, sizeof buf), n);
+                       i == n_ends ? "+Inf" : fae_metrics_seconds((uint64_t)1 << ends[i], buf, sizeof buf), n);
     }
     fae_buf_printf(t->out, "%s_sum", name);
-    add_label(t->out, "{", label, value, strlen(value));
-    fae_buf_printf(t->out, "} %s\n%s_count", seconds(sum_ns, buf, sizeof buf), name);
-    add_label(t->out, "{", label, value, strlen(value));
+    fae_metrics_label(t->out, "{", label, value, strlen(value));
+    fae_buf_printf(t->out, "} %s\n%s_count", fae_metrics_seconds(sum_ns, buf, sizeof buf), name);
+    fae_metrics_label(t->out, "{", label, value, strlen(value));
     fae_buf_printf(t->out, "} %" PRIu64 "\n", n);
 }
 
@@ -161,7 +131,7 @@ static void add_reasons(const struct text *t)
         const char *reason = fae_names_text(names, i, &len);
 
         fae_buf_printf(t->out, "%s", name);
-        add_label(t->out, "{", "reason", reason, len);
+        fae_metrics_label(t->out, "{", "reason", reason, len);
         fae_buf_printf(t->out, "} %" PRIu64 "\n", fae_stats_sum_reason(t->src->stats, t->n_workers, i));
     }
     add_line(t, name, "reason", "other", fae_stats_sum_reason(t->src->stats, t->n_workers, FAE_REASONS_MAX));
@@ -415,9 +385,9 @@ static void add_child_line(const struct text *t, const struct child *c, const ch
 {
     fae_buf_printf(t->out, "%s%s", c->family->name, part);
     for (unsigned i = 0; i < c->family->n_labels; i++)
-        add_label(t->out, i ? "," : "{", c->family->labels[i], c->values[i].text, c->values[i].len);
+        fae_metrics_label(t->out, i ? "," : "{", c->family->labels[i], c->values[i].text, c->values[i].len);
     if (label)
-        add_label(t->out, c->family->n_labels ? "," : "{", label, value, strlen(value));
+        fae_metrics_label(t->out, c->family->n_labels ? "," : "{", label, value, strlen(value));
     fae_buf_printf(t->out, "%s ", c->family->n_labels || label ? "}" : "");
     add_number(t->out, v);
     fae_buf_add(t->out, "\n", 1);
@@ -556,6 +526,8 @@ void fae_metrics_text(const struct fae_metrics_source *src, struct fae_buf *out)
     add_queues(&t);
     if (src->stores)
         fae_stores_stats(src->stores, add_store_stat, (void *)&t);
+    if (src->upstreams)
+        fae_metrics_backends(src->upstreams, out);
     if (src->series)
         add_series(&t);
 }

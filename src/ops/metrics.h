@@ -21,6 +21,8 @@
 /* Of its content. */
 #define FAE_METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
+struct fae_upstreams;
+
 struct fae_metrics_source {
     const struct fae_slots *slots;
     const struct fae_stats *stats;
@@ -29,6 +31,7 @@ struct fae_metrics_source {
     void *log_rings;                   /* fae_log_ring; NULL: none */
     const struct fae_mailboxes *mail;  /* NULL: none */
     const struct fae_stores *stores;   /* NULL: none */
+    struct fae_upstreams *upstreams;   /* NULL: none */
 };
 
 /* Appends the whole text. Labels are escaped, series capped. */

@@ -12,10 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "backend/upstream_show.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/config_report.h"
 #include "base/hist.h"
+#include "proc/control_backends.h"
 #include "proc/node.h"
 #include "proc/supervisor.h"
 #include "rpc/slowlog.h"
@@ -102,6 +104,7 @@ static void do_stats(struct fae_node *node, struct fae_control_client *client, i
     (void)arg;
     (void)tail;
     fae_stats_json(node->shared.stats, node->shared.slots, &node->shared.stores, &json);
+    fae_upstreams_json_member(node->shared.upstreams, fae_now_ms(), &json);
     fae_control_lines(&client->out, (const char *)json.data, json.len);
     fae_buf_fini(&json);
     fae_control_ok(client, "");
@@ -379,6 +382,8 @@ static const struct verb {
     { "servants", fae_control_do_servants, 0, NULL },
     { "locks", do_locks, 0, "[N]" },
     { "lock-release", do_lock_release, 0, "KEY" },
+    { "backends", fae_control_do_backends, 0, NULL },
+    { "breaker", fae_control_do_breaker, 0, "NAME open|close|auto" },
     { "hist", fae_control_do_hist, 0, NULL },
     { "kv", fae_control_do_kv, 0, "backup DIR|check|stats" },
 };

@@ -150,6 +150,7 @@ static enum fae_err open_admin(struct ops *ops)
                                                .slowlog = shared->slowlog,
                                                .log_rings = shared->rings,
                                                .stores = &shared->stores,
+                                               .upstreams = shared->upstreams,
                                                .mail = &shared->mail };
 
     enum fae_err err = fae_admin_open(&ops->admin, &ops->loop, ops->opts->admin_fd, ops->opts->config, &source);

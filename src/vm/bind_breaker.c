@@ -220,7 +220,8 @@ static int l_breaker_state(lua_State *L)
 {
     const struct breaker *b = check_breaker(L);
 
-    lua_pushstring(L, b ? fae_breaker_state_word(fae_upstream_breaker(b->up)) : "closed");
+    lua_pushstring(L,
+                   fae_breaker_state_word(b ? atomic_load(&fae_upstream_breaker(b->up)->state) : FAE_BREAKER_CLOSED));
     return 1;
 }
 

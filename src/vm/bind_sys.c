@@ -4,6 +4,8 @@
  */
 #include <unistd.h>
 
+#include "backend/backends.h"
+#include "backend/upstream_show.h"
 #include "base/clock.h"
 #include "rpc/access.h"
 #include "rpc/stats.h"
@@ -41,6 +43,7 @@ static int l_stats(lua_State *L)
     struct fae_buf *out = fae_push_buf(L);
 
     fae_stats_json(vm->o.stats, vm->o.slots, vm->o.stores, out);
+    fae_upstreams_json_member(vm->o.backends ? fae_backends_env(vm->o.backends)->o.upstreams : NULL, fae_now_ms(), out);
     lua_pushlstring(L, (const char *)out->data, out->len);
     fae_buf_fini(out);
     return 1;
