@@ -168,6 +168,7 @@ void fae_bind_cache(lua_State *L);
 void fae_bind_kv(lua_State *L);
 void fae_bind_id(lua_State *L);
 void fae_bind_lock(lua_State *L);
+void fae_bind_gate(lua_State *L);
 
 /* Looks whether what tasks wait for is there, each at its own; needs no guard. */
 void fae_kv_woken(struct fae_vm *vm);
