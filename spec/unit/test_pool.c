@@ -1073,11 +1073,18 @@ static void a_server_that_is_left_alone_is_looked_after(void **state)
 {
     const struct fae_breaker *b = fae_upstream_breaker(t.up);
     unsigned n_attempts = 0;
+    struct asker a = { 0 };
 
     (void)state;
-    t.rule.warm = 1;
     make_pool();
     open_the_breaker();
+    fae_pool_tick(t.pool);
+    fae_pool_skip(t.pool, 2000);
+    fae_pool_tick(t.pool);
+    assert_int_equal(t.n_made, 0); /* nobody asked for it */
+    turn();                        /* the loop knows the time */
+    assert_int_equal(borrow(&a, 0), FAE_MORE);
+    connected(FAE_UNAVAILABLE);
     for (unsigned i = 0; i < 200; i++) { /* 10 s */
         fae_pool_tick(t.pool);
         fae_pool_skip(t.pool, 50);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * backend/resolve, with a name server of this test: getaddrinfo is defined here, which the linker prefers to libc's.
+ * backend/resolve, with a name server of this test: getaddrinfo is defined here, which the linker prefers to libc's, and
+ * so is what starts threads.
  */
 #include "unit.h"
 
@@ -10,10 +11,12 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 
 #include "backend/resolve.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 static struct {
     struct fae_loop loop;
@@ -25,8 +28,16 @@ static struct {
     _Atomic int error;        /* ... with this */
     _Atomic unsigned slow;    /* every name is */
     _Atomic unsigned last;    /* byte of the first address */
+    bool no_threads;
+    int log; /* what was logged */
     unsigned n_told, want;
 } t;
+
+int fae_thread_start(pthread_t *thread_out, const char *name, void *(*fn)(void *arg), void *arg)
+{
+    assert_string_equal(name, "resolve");
+    return t.no_threads ? EAGAIN : pthread_create(thread_out, NULL, fn, arg);
+}
 
 /* ---- the name server ---- */
 
@@ -159,7 +170,9 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&t, 0, sizeof t);
-    fae_log_init(&(struct fae_log_opts){ .level = FAE_LOG_ERROR }, "unit");
+    fae_log_init(&(struct fae_log_opts){ .level = FAE_LOG_INFO }, "unit");
+    t.log = memfd_create("log", MFD_CLOEXEC);
+    fae_log_to_fd(t.log);
     sem_init(&t.go, 0, 0);
     t.n_addrs = 1;
     t.last = 1;
@@ -179,7 +192,24 @@ static int tear_down(void **state)
     }
     unit_sleep_ms(2); /* for its threads to end */
     fae_loop_fini(&t.loop);
+    fae_log_to_fd(STDERR_FILENO);
+    close(t.log);
     return 0;
+}
+
+/* Is the log so many lines, the last of which has this text in it? */
+static void assert_log(unsigned n, const char *text)
+{
+    char log[8192], *last = log;
+    ssize_t len = pread(t.log, log, sizeof log - 1, 0);
+    unsigned n_lines = 0;
+
+    assert_true(len >= 0);
+    log[len] = '\0';
+    for (char *at = log, *end; (end = strchr(at, '\n')); at = end + 1, n_lines++)
+        last = at;
+    assert_int_equal(n_lines, n);
+    assert_non_null(strstr(last, text));
 }
 
 /* ---- tests ---- */
@@ -314,6 +344,26 @@ static void freed_while_it_looks_up(void **state)
     assert_int_equal(t.n_told, 0);
 }
 
+static void without_threads_it_fails(void **state)
+{
+    struct asked a[2] = { 0 };
+
+    (void)state;
+    t.no_threads = true;
+    assert_int_equal(ask(&a[0], "redis.internal:6379"), FAE_MORE);
+    assert_int_equal(ask(&a[1], "redis.internal:6379"), FAE_MORE);
+    until_told(2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(a[i].err, FAE_UNAVAILABLE);
+        assert_string_equal(a[i].why, "redis.internal: it cannot be looked up: the system refused");
+    }
+    assert_log(1, "resolve: cannot start a thread: Resource temporarily unavailable");
+    t.no_threads = false;
+    assert_int_equal(ask(&a[0], "redis.internal:6379"), FAE_MORE);
+    until_told(1);
+    assert_int_equal(a[0].err, FAE_OK);
+}
+
 static void names_are_many(void **state)
 {
     struct asked a = { 0 };
@@ -351,6 +401,7 @@ static void the_last_good_answer_is_used_on(void **state)
     assert_int_equal(a.err, FAE_OK);
     assert_string_equal(a.first, "tcp://10.0.0.1:6379");
     assert_int_equal(atomic_load(&t.n_asked), 2);
+    assert_log(1, "redis.internal: Temporary failure in name resolution; the address it had last is used on");
     unit_sleep_ms(FAE_RESOLVE_AGAIN_MS / 20 + 1);
 
     t.slow = 1;
@@ -369,7 +420,8 @@ static void the_last_good_answer_is_used_on(void **state)
         turn_for(1, 5);
         assert_int_equal(ask(&a, "redis.internal:6379"), FAE_OK);
     }
-    assert_string_equal(a.first, "tcp://10.0.0.7:6379"); /* it has moved */
+    assert_string_equal(a.first, "tcp://10.0.0.7:6379");      /* it has moved */
+    assert_log(2, "redis.internal: the name is found again"); /* nothing of it between */
 }
 
 /* A name that was never found fails in time, whatever the name server does. */
@@ -390,17 +442,12 @@ static void nobody_waits_for_ever(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(what_is_no_name_is_known_at_once),
-        TEST(a_name_is_looked_up_once_for_all_and_kept),
-        TEST(too_many_addresses_are_left_out),
-        TEST(a_failure_is_a_sentence),
-        TEST(who_cancels_is_not_told),
-        TEST(who_is_told_may_ask_and_free),
-        TEST(a_stuck_name_holds_up_no_other),
-        TEST(freed_while_it_looks_up),
-        TEST(names_are_many),
-        TEST(the_last_good_answer_is_used_on),
-        TEST(nobody_waits_for_ever),
+        TEST(what_is_no_name_is_known_at_once), TEST(a_name_is_looked_up_once_for_all_and_kept),
+        TEST(too_many_addresses_are_left_out),  TEST(a_failure_is_a_sentence),
+        TEST(who_cancels_is_not_told),          TEST(who_is_told_may_ask_and_free),
+        TEST(a_stuck_name_holds_up_no_other),   TEST(freed_while_it_looks_up),
+        TEST(without_threads_it_fails),         TEST(names_are_many),
+        TEST(the_last_good_answer_is_used_on),  TEST(nobody_waits_for_ever),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,7 @@ struct fae_lane {
     /* what follows is the loop's, but for the eventfd, which threads write to */
     int fd;
     unsigned n_started;
+    bool told; /* a line of the log says that there is no thread to be had */
     struct fae_watch watch;
     struct fae_timer sweep;
     uint64_t sweep_ms; /* when the timer rings; 0: it does not run */
@@ -268,7 +269,9 @@ static bool start_thread(struct fae_lane *lane)
     rc = fae_thread_start(&thread, lane->name, thread_main, w);
     if (rc) {
         lane->n_refs--;
-        FAE_ERROR("%s: cannot start a thread: %s", lane->name, strerror(rc));
+        if (!lane->told)
+            FAE_ERROR("%s: cannot start a thread: %s", lane->name, strerror(rc));
+        lane->told = true;
         return false;
     }
     pthread_detach(thread);

@@ -191,6 +191,7 @@ enum fae_err fae_pool_borrow(struct fae_pool *pool, struct fae_pool_ask *ask, ui
 {
     struct fae_pool_conn *conn = pool->n_waiting == 0 ? fae_pool_take_idle(pool) : NULL;
 
+    pool->wanted_ms = pool->o.loop->now_ms + pool->skipped_ms;
     if (conn) {
         *conn_out = conn;
         return FAE_OK;

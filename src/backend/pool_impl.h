@@ -32,6 +32,7 @@ struct fae_pool {
     struct fae_timer soon;    /* settles what changed while we could not tell */
     uint64_t pause_ms;        /* 0: the last attempt succeeded */
     uint64_t paused_until_ms; /* no attempt before */
+    uint64_t wanted_ms;       /* somebody asked last; 0: nobody ever did */
     uint64_t told_ms;         /* of the last line of the log about failures; 0: none since it was well */
     uint64_t probe_ms;   /* the breaker is open: when to look again whether the server is there; 0: it is not open */
     uint64_t skipped_ms; /* fae_pool_skip */

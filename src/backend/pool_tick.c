@@ -5,8 +5,9 @@
  */
 #include "backend/pool_impl.h"
 
-#define PROBE_MS 1500 /* between two looks after a server whose breaker is open: who comes back is found within 2 s */
-#define SPARE_MS 100  /* of lying idle, before a connection is given up for another worker that has none */
+#define PROBE_MS 1500   /* between two looks after a server whose breaker is open: who comes back is found within 2 s */
+#define WANTED_MS 60000 /* after the last asker, it is looked after no more */
+#define SPARE_MS 100    /* of lying idle, before a connection is given up for another worker that has none */
 
 static struct fae_pool_conn *oldest_idle(const struct fae_pool *pool)
 {
@@ -80,6 +81,11 @@ static void share(struct fae_pool *pool, uint64_t now_ms)
 
 /* ---- the server ---- */
 
+static bool is_wanted(const struct fae_pool *pool, uint64_t now_ms)
+{
+    return pool->o.rule.warm > 0 || (pool->wanted_ms && now_ms < pool->wanted_ms + WANTED_MS);
+}
+
 static bool is_open(const struct fae_pool *pool)
 {
     const struct fae_breaker *b = pool->o.upstream ? fae_upstream_breaker(pool->o.upstream) : NULL;
@@ -92,7 +98,7 @@ static void look_after(struct fae_pool *pool, uint64_t now_ms)
 {
     struct fae_pool_conn *conn = oldest_idle(pool);
 
-    if (pool->probe_ms && now_ms >= pool->probe_ms) {
+    if (pool->probe_ms && now_ms >= pool->probe_ms && is_wanted(pool, now_ms)) {
         if (conn && pool->o.ops->check)
             fae_pool_check(conn);
         else if (pool->n[FAE_POOL_CONNECTING] + pool->n[FAE_POOL_CHECKING] == 0)
