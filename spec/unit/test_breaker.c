@@ -5,6 +5,8 @@
  */
 #include "unit.h"
 
+#include <math.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include "backend/breaker.h"
@@ -245,6 +247,25 @@ static void who_reached_it_lets_it_be_tried_at_once(void **state)
     assert_true(enter(&permit));
 }
 
+static void who_reached_it_is_not_believed_twice(void **state)
+{
+    struct fae_permit permit;
+
+    (void)state;
+    open_it();
+    assert_int_equal(fae_breaker_reached(&s->breaker, now), FAE_BREAKER_HALF_OPENS);
+    assert_true(enter(&permit));
+    assert_int_equal(end_as(0, permit, FAE_BREAKER_FAILED), FAE_BREAKER_OPENS);
+    assert_int_equal(fae_breaker_reached(&s->breaker, now), FAE_BREAKER_STAYS);
+    now = s->breaker.until_ms;
+    assert_true(enter(&permit));
+    assert_int_equal(end_as(0, permit, FAE_BREAKER_FAILED), FAE_BREAKER_OPENS);
+    assert_int_equal(fae_breaker_reached(&s->breaker, now), FAE_BREAKER_HALF_OPENS);
+    /* One that is gone again may come back again. */
+    assert_int_equal(end_as(0, (struct fae_permit){ 0 }, FAE_BREAKER_REFUSED), FAE_BREAKER_OPENS);
+    assert_int_equal(fae_breaker_reached(&s->breaker, now), FAE_BREAKER_HALF_OPENS);
+}
+
 static void an_operator_decides(void **state)
 {
     struct fae_permit permit;
@@ -302,6 +323,7 @@ struct model {
         bool failed;
     } events[EVENTS_MAX]; /* of calls that ended while it was closed, since it was */
     unsigned n_events, row, good, openings;
+    bool by_reach, burnt; /* HALF_OPEN since it was reached; and that went wrong */
     struct model_probe probes[FAE_BREAKER_PROBES];
     unsigned n_probes;
     uint64_t until_ms;
@@ -311,6 +333,7 @@ struct model {
 static void model_anew(struct model *m)
 {
     m->n_events = m->row = m->openings = m->n_probes = 0;
+    m->burnt = false;
     m->state = FAE_BREAKER_CLOSED;
 }
 
@@ -321,8 +344,10 @@ static enum fae_breaker_change model_close(struct model *m)
     return FAE_BREAKER_CLOSES;
 }
 
-static enum fae_breaker_change model_half_open(struct model *m)
+static enum fae_breaker_change model_half_open(struct model *m, bool by_reach)
 {
+    m->by_reach = by_reach;
+    m->burnt = false;
     m->state = FAE_BREAKER_HALF_OPEN;
     m->good = m->n_probes = 0;
     m->half_opened++;
@@ -336,11 +361,11 @@ static enum fae_breaker_change model_open(struct model *m, const struct fae_brea
     double most = r->open_ms, until = (double)b->until_ms - (double)now, max = r->open_ms > 60000 ? r->open_ms : 60000;
 
     for (unsigned i = 0; i < m->openings && most < max; i++)
-        most *= 1.5;
+        most = ceil(most * 1.5); /* to whole ms, each time */
     most = most < max ? most : max;
     if (b->state == FAE_BREAKER_OPEN) {
-        assert_true(until <= most + 3);
-        assert_true(until >= most * 0.9 - 3);
+        assert_true(until <= most);
+        assert_true(until >= most * 0.9);
     }
     m->until_ms = b->until_ms;
     m->openings++;
@@ -380,7 +405,7 @@ static bool model_enter(struct model *m, const struct fae_breaker_rule *r, unsig
         return false;
     }
     if (m->state == FAE_BREAKER_OPEN)
-        *change = model_half_open(m);
+        *change = model_half_open(m, false);
     model_expire(m);
     if (m->n_probes == FAE_BREAKER_PROBES) {
         m->rejected++;
@@ -431,6 +456,8 @@ static enum fae_breaker_change model_end(struct model *m, const struct fae_break
         m->probes[i] = m->probes[--m->n_probes];
         if (outcome == FAE_BREAKER_VOID)
             return FAE_BREAKER_STAYS;
+        if (outcome == FAE_BREAKER_FAILED && m->by_reach)
+            m->burnt = true;
         if (outcome != FAE_BREAKER_OK)
             return model_open(m, r, b);
         return ++m->good == FAE_BREAKER_PROBES ? model_close(m) : FAE_BREAKER_STAYS;
@@ -546,8 +573,8 @@ static void pair_reached(struct pair *p)
 
     if (p->m.state == FAE_BREAKER_CLOSED)
         p->m.row = 0;
-    if (p->m.state == FAE_BREAKER_OPEN && p->m.mode == FAE_BREAKER_AUTO)
-        should = model_half_open(&p->m);
+    if (p->m.state == FAE_BREAKER_OPEN && p->m.mode == FAE_BREAKER_AUTO && !p->m.burnt)
+        should = model_half_open(&p->m, true);
     assert_int_equal(fae_breaker_reached(&s->breaker, now), should);
 }
 
@@ -601,7 +628,8 @@ static void pair_step(struct pair *p, unsigned failing)
     else if (what < 97)
         pair_kill(p);
     else if (what < 98)
-        pair_reached(p);
+        for (unsigned i = 0; i < 3; i++)
+            pair_reached(p);
     else if (what < 99)
         p->rule.percent = any(p, 4) ? 50 : 0;
     else
@@ -764,20 +792,8 @@ static int race(void *arg)
     return 0;
 }
 
-static void each_change_is_told_to_one(void **state)
+static void told_is_what_happened(void)
 {
-    unsigned slots[WORKERS];
-    pid_t pids[WORKERS];
-
-    (void)state;
-    told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(told != MAP_FAILED);
-    for (unsigned i = 0; i < WORKERS; i++) {
-        slots[i] = i;
-        pids[i] = unit_fork(race, &slots[i]);
-    }
-    for (unsigned i = 0; i < WORKERS; i++)
-        assert_int_equal(unit_wait(pids[i]), 0);
     assert_int_equal(told->opens, s->breaker.n_opened);
     assert_int_equal(told->half_opens, s->breaker.n_half_opened);
     assert_int_equal(told->closes, s->breaker.n_closed);
@@ -785,6 +801,101 @@ static void each_change_is_told_to_one(void **state)
     assert_in_range(told->half_opens, told->opens - 1, told->opens);
     assert_true(told->closes <= told->half_opens);
     munmap(told, sizeof *told);
+}
+
+static void new_told(void)
+{
+    told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(told != MAP_FAILED);
+}
+
+static void each_change_is_told_to_one(void **state)
+{
+    unsigned slots[WORKERS];
+    pid_t pids[WORKERS];
+
+    (void)state;
+    new_told();
+    for (unsigned i = 0; i < WORKERS; i++) {
+        slots[i] = i;
+        pids[i] = unit_fork(race, &slots[i]);
+    }
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(unit_wait(pids[i]), 0);
+    told_is_what_happened();
+}
+
+static void *race_as_a_thread(void *slot)
+{
+    race(slot);
+    return NULL;
+}
+
+/* The same where a sanitizer sees it. */
+static void threads_do_the_same(void **state)
+{
+    pthread_t threads[WORKERS];
+    unsigned slots[WORKERS];
+
+    (void)state;
+    new_told();
+    for (unsigned i = 0; i < WORKERS; i++) {
+        slots[i] = i;
+        assert_int_equal(pthread_create(&threads[i], NULL, race_as_a_thread, &slots[i]), 0);
+    }
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    told_is_what_happened();
+}
+
+/* Goes round and round, mostly where something changes. */
+static int churn(void *unused)
+{
+    const struct fae_breaker_rule quick = { .percent = 50, .calls = 2, .refusals = 2, .open_ms = 10 };
+    uint64_t seed = (uint64_t)getpid();
+
+    (void)unused;
+    for (;; now += 5) {
+        enum fae_breaker_change change;
+        struct fae_permit permit;
+        uint32_t retry_ms;
+
+        if (fae_breaker_enter(&s->breaker, &quick, 1, now, &permit, &retry_ms, &change))
+            fae_breaker_end(&s->breaker, &quick, s->cells, WORKERS, 1, permit,
+                            unit_random(&seed) % 4 ? FAE_BREAKER_OK : FAE_BREAKER_FAILED, now, 0);
+        if (unit_random(&seed) % 16 == 0)
+            fae_breaker_force(&s->breaker, unit_random(&seed) % 3, now);
+        s->n_entered++;
+    }
+    return 1;
+}
+
+static void killed_at_any_instruction_it_goes_on(void **state)
+{
+    unsigned rounds = getenv("FAE_LONG") ? 3000 : 100;
+    uint64_t seed = 3;
+
+    (void)state;
+    for (unsigned i = 0; i < rounds; i++) {
+        pid_t pid;
+
+        s->n_entered = 0;
+        pid = unit_fork(churn, NULL);
+        for (unsigned j = 0; j < 100000 && s->n_entered < 1000; j++)
+            usleep((useconds_t)(unit_random(&seed) % 50));
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        unit_wait(pid);
+        fae_breaker_reap(&s->breaker, 1);
+        assert_int_equal(fae_breaker_probes(&s->breaker, now), 0);
+        /* Whatever state it was left in, it is one from which there is a way. */
+        if (s->breaker.mode != FAE_BREAKER_AUTO)
+            fae_breaker_force(&s->breaker, FAE_BREAKER_AUTO, now);
+        assert_int_equal(s->breaker.mode, FAE_BREAKER_AUTO);
+        now += 1000u * 1000 * 1000;
+        for (unsigned j = 0; j < FAE_BREAKER_PROBES; j++)
+            assert_int_not_equal(call(0, FAE_BREAKER_OK), FAE_BREAKER_OPENS);
+        assert_int_equal(s->breaker.state, FAE_BREAKER_CLOSED);
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -802,12 +913,15 @@ int main(void)
         TEST(what_was_entered_earlier_neither_closes_nor_opens_it),
         TEST(probes_expire_and_are_reaped),
         TEST(who_reached_it_lets_it_be_tried_at_once),
+        TEST(who_reached_it_is_not_believed_twice),
         TEST(an_operator_decides),
         TEST(percent_0_never_opens_it_and_closes_an_open_one),
         TEST(random_sequences_do_as_the_model),
         TEST(a_killed_worker_leaves_no_probe),
         TEST(a_stopped_or_killed_holder_of_the_lock_stops_nobody),
+        TEST(killed_at_any_instruction_it_goes_on),
         TEST(each_change_is_told_to_one),
+        TEST(threads_do_the_same),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

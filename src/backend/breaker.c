@@ -201,10 +201,12 @@ static enum fae_breaker_change open_it(struct fae_breaker *b, enum fae_breaker_r
     return turn(b, FAE_BREAKER_OPEN, now_ms);
 }
 
-static enum fae_breaker_change half_open(struct fae_breaker *b, uint64_t now_ms)
+static enum fae_breaker_change half_open(struct fae_breaker *b, bool vouched, uint64_t now_ms)
 {
     forget_probes(b);
     b->n_good = 0;
+    b->vouched = vouched;
+    b->doubted = false;
     return turn(b, FAE_BREAKER_HALF_OPEN, now_ms);
 }
 
@@ -214,6 +216,7 @@ static void begin_anew(struct fae_breaker *b)
 
     forget_probes(b);
     b->n_openings = 0;
+    b->doubted = false;
     FAE_STAT_SET(b->refusals, 0);
     FAE_STAT_SET(b->epoch, epoch ? epoch : 1);
 }
@@ -275,7 +278,7 @@ static bool enter_locked(struct fae_breaker *b, const struct fae_breaker_rule *r
     if (state_of(b) == FAE_BREAKER_OPEN) {
         if (now_ms < FAE_STAT_GET(b->until_ms))
             return false;
-        *change_out = half_open(b, now_ms);
+        *change_out = half_open(b, false, now_ms);
     }
     permit_out->probe = send_probe(b, slot, now_ms);
     return permit_out->probe != 0;
@@ -374,6 +377,7 @@ static enum fae_breaker_change end_probe(struct fae_breaker *b, const struct fae
 {
     if (outcome == FAE_BREAKER_VOID)
         return FAE_BREAKER_STAYS;
+    b->doubted = b->vouched && outcome == FAE_BREAKER_FAILED;
     if (outcome != FAE_BREAKER_OK)
         return open_it(b, FAE_BREAKER_BY_PROBE, 1, 1, now_ms + open_for(rule, b->n_openings, random), now_ms);
     if (++b->n_good < FAE_BREAKER_PROBES)
@@ -416,8 +420,8 @@ enum fae_breaker_change fae_breaker_reached(struct fae_breaker *b, uint64_t now_
         FAE_STAT_SET(b->refusals, 0);
     if (state_of(b) != FAE_BREAKER_OPEN || mode_of(b) != FAE_BREAKER_AUTO || !lock(b, LOCK_MS))
         return change;
-    if (state_of(b) == FAE_BREAKER_OPEN && mode_of(b) == FAE_BREAKER_AUTO)
-        change = half_open(b, now_ms);
+    if (state_of(b) == FAE_BREAKER_OPEN && mode_of(b) == FAE_BREAKER_AUTO && !b->doubted)
+        change = half_open(b, true, now_ms);
     fae_shmutex_unlock(&b->lock);
     return change;
 }

@@ -80,6 +80,8 @@ struct fae_breaker {
     uint32_t n_openings;     /* since it was closed last */
     uint32_t n_good;         /* probes that succeeded in this HALF_OPEN */
     uint32_t n_probes;       /* ever, for their ids */
+    bool vouched;            /* it is HALF_OPEN since somebody reached the server */
+    bool doubted;            /* and a probe failed then: who reaches it is not believed until its time is up */
     /* 0, or an id of 24 bits, the worker's slot, and when it expires: 32 bits of ms. The supervisor takes out those of the
      * dead without the lock, which somebody stopped may hold. */
     _Atomic uint64_t probes[FAE_BREAKER_PROBES];
@@ -117,7 +119,8 @@ enum fae_breaker_change fae_breaker_end(struct fae_breaker *breaker, const struc
                                         struct fae_breaker_cell *cells, unsigned n_workers, unsigned slot,
                                         struct fae_permit permit, enum fae_breaker_outcome outcome, uint64_t now_ms,
                                         uint32_t random);
-/* Not a call, but a check of our own was answered: an OPEN breaker may be tried at once. */
+/* Not a call, but a check of our own was answered: an OPEN breaker may be tried at once. A server that answers checks and
+ * fails calls is tried so once, and then when its time is up: else it would be tried with each check. */
 enum fae_breaker_change fae_breaker_reached(struct fae_breaker *breaker, uint64_t now_ms);
 /* By an operator; AUTO begins anew, closed. Nothing is changed while somebody who holds the lock is stopped: see mode. */
 enum fae_breaker_change fae_breaker_force(struct fae_breaker *breaker, enum fae_breaker_mode mode, uint64_t now_ms);
