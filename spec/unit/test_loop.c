@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * net/loop: when timers fire.
+ * net/loop: when timers fire, and what is done at the end of a turn.
  */
 #include "unit.h"
 
@@ -97,6 +97,50 @@ static void test_moved_and_stopped(void **state)
     fae_timer_stop(&timer);
 }
 
+static unsigned n_later, n_turns;
+static struct fae_later later, later_too;
+
+static bool ask_later(void *arg)
+{
+    (void)arg;
+    assert_int_equal(n_later, 0);
+    fae_later(&loop, &later);
+    fae_later(&loop, &later_too);
+    fae_later(&loop, &later);
+    fae_loop_stop(&loop);
+    n_turns++;
+    return false;
+}
+
+static void count(void *arg)
+{
+    n_later++;
+    if (arg)
+        fae_later_cancel(arg);
+}
+
+/* Once a turn, after what the turn did; one may cancel another. */
+static void test_later(void **state)
+{
+    struct fae_timer timer;
+
+    (void)state;
+    fae_timer_init(&timer, &loop, go_on, NULL);
+    fae_later_init(&later, count, NULL);
+    fae_later_init(&later_too, count, NULL);
+    loop.after_turn = ask_later;
+    for (unsigned i = 0; i < 2; i++) {
+        fae_timer_start(&timer, 0);
+        n_later = 0;
+        fae_loop_run(&loop);
+        assert_int_equal(n_later, 2 - i);
+        later.arg = &later_too;
+    }
+    loop.after_turn = NULL;
+    assert_int_equal(n_turns, 2);
+    fae_later_cancel(&(struct fae_later){ 0 });
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -116,6 +160,7 @@ int main(void)
         cmocka_unit_test(test_never_early),
         cmocka_unit_test(test_zero_is_at_once),
         cmocka_unit_test(test_moved_and_stopped),
+        cmocka_unit_test(test_later),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

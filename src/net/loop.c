@@ -22,6 +22,7 @@ enum fae_err fae_loop_init(struct fae_loop *loop)
     struct event_config *config = event_config_new();
 
     *loop = (struct fae_loop){ 0 };
+    fae_list_init(&loop->later);
     if (!config)
         return FAE_NO_MEMORY;
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
@@ -93,6 +94,16 @@ static void fire(struct fae_loop *loop)
     }
 }
 
+static void run_later(struct fae_loop *loop)
+{
+    while (!fae_list_empty(&loop->later)) {
+        struct fae_later *later = FAE_CONTAINER(loop->later.next, struct fae_later, node);
+
+        fae_list_del(&later->node);
+        later->fn(later->arg);
+    }
+}
+
 void fae_loop_run(struct fae_loop *loop)
 {
     bool more = false;
@@ -108,6 +119,7 @@ void fae_loop_run(struct fae_loop *loop)
         loop->now_ms = fae_now_ms();
         fire(loop);
         more = loop->after_turn ? loop->after_turn(loop->arg) : false;
+        run_later(loop);
     }
 }
 
@@ -171,4 +183,17 @@ void fae_timer_stop(struct fae_timer *t)
 bool fae_timer_running(const struct fae_timer *t)
 {
     return fae_wheel_running(&t->node);
+}
+
+void fae_later_init(struct fae_later *later, fae_timer_fn fn, void *arg)
+{
+    fae_list_init(&later->node);
+    later->fn = fn;
+    later->arg = arg;
+}
+
+void fae_later_cancel(struct fae_later *later)
+{
+    if (later->fn)
+        fae_list_del(&later->node);
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/list.h"
 #include "net/wheel.h"
 
 struct fae_loop {
@@ -28,6 +29,7 @@ struct fae_loop {
     /* Called before the loop may sleep and after it woke up; either may be NULL. */
     void (*on_sleep)(void *arg, bool asleep);
     void *arg;
+    struct fae_list later; /* of struct fae_later */
 };
 
 enum { FAE_READABLE = EV_READ, FAE_WRITABLE = EV_WRITE, FAE_HANGUP = EV_CLOSED };
@@ -67,5 +69,21 @@ void fae_timer_start(struct fae_timer *t, uint64_t after_ms);
 void fae_timer_start_at(struct fae_timer *t, uint64_t due_ms);
 void fae_timer_stop(struct fae_timer *t);
 bool fae_timer_running(const struct fae_timer *t);
+
+/* What is done once at the end of this turn, however often it is asked for: one send for all that was queued meanwhile. It
+ * resumes nobody: what comes of that would wait for the next turn. */
+struct fae_later {
+    struct fae_list node;
+    fae_timer_fn fn;
+    void *arg;
+};
+void fae_later_init(struct fae_later *later, fae_timer_fn fn, void *arg);
+void fae_later_cancel(struct fae_later *later);
+
+static inline void fae_later(struct fae_loop *loop, struct fae_later *later)
+{
+    if (fae_list_empty(&later->node))
+        fae_list_add_tail(&loop->later, &later->node);
+}
 
 #endif
