@@ -34,7 +34,7 @@ lualib.h     vm/
 luajit.h     vm/
 event.h      (nowhere)
 event2/      net/
-hiredis      backend/redis.c
+hiredis      backend/redis_wire.c
 libmemcached backend/memcache.c
 mysql        backend/mysql.c
 mongoc       backend/mongo.c

@@ -1,0 +1,701 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * backend/redis: calls that share a connection. Replies in any pieces, connections that end in the middle, what is sent again
+ * and what is not, who gave up and whose reply comes late, servers that talk nonsense or do not talk at all.
+ */
+#include "unit_redis.h"
+
+#include "backend/redis_conn.h"
+
+static void calls_of_a_turn_go_out_together_and_are_answered_in_order(void **state)
+{
+    struct asked a = { 0 }, b = { 0 }, c = { 0 };
+
+    (void)state;
+    make_pool();
+    get(&a);
+    incr(&b);
+    greet();
+    expect(GET INCR);
+    get(&c);
+    expect(GET);
+    say("$1\r\nx\r\n:5\r\n$-1\r\n");
+    expect_reply(&a, "\"x\"");
+    expect_reply(&b, "5");
+    expect_reply(&c, "nil");
+    assert_int_equal(COUNTED(calls), 3);
+    assert_int_equal(COUNTED(connects), 1);
+    assert_int_equal(COUNTED(errors), 0);
+}
+
+static void replies_in_any_pieces(void **state)
+{
+    static const char replies[] = "$3\r\nabc\r\n*2\r\n:1\r\n$-1\r\n-ERR no\r\n";
+    const size_t len = sizeof replies - 1;
+
+    (void)state;
+    make_pool();
+    for (size_t cut = 0; cut <= len; cut++) {
+        struct asked a[3] = { 0 };
+
+        for (unsigned i = 0; i < 3; i++)
+            get(&a[i]);
+        if (cut == 0)
+            greet();
+        expect(GET GET GET);
+        for (size_t i = 0; i < len; i++) {
+            assert_int_equal(send(t.peer, replies + i, 1, 0), 1);
+            if (cut == 0 || i + 1 == cut)
+                turns(2);
+        }
+        expect_reply(&a[0], "\"abc\"");
+        expect_reply(&a[1], "[1 nil]");
+        expect_reply(&a[2], "-ERR no");
+    }
+    assert_int_equal(COUNTED(errors), len + 1);
+}
+
+static void a_batch_has_all_its_replies(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+
+    (void)state;
+    make_pool();
+    assert_int_equal(ask_on(NULL, &a, false, "GET k;INCR k;GET k"), FAE_OK);
+    get(&b);
+    greet();
+    expect(GET INCR GET GET);
+    say("$1\r\nx\r\n-ERR no\r\n");
+    turns(3);
+    assert_int_equal(a.n_done, 0);
+    say("$-1\r\n$1\r\ny\r\n");
+    expect_reply(&a, "\"x\" -ERR no nil");
+    expect_reply(&b, "\"y\"");
+}
+
+/* ---- connections that end ---- */
+
+static void what_was_sent_once_is_sent_again_if_it_may_be(void **state)
+{
+    struct asked a = { 0 }, b = { 0 }, c = { 0 };
+
+    (void)state;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\n1\r\n");
+    expect_reply(&a, "\"1\"");
+    a = (struct asked){ 0 };
+    get(&a);
+    incr(&b);
+    get(&c);
+    expect(GET INCR GET);
+    say("$1\r\nx\r");
+    greet(); /* closes the first */
+    expect_err(&b, FAE_UNKNOWN);
+    expect(GET GET);
+    say("$1\r\n2\r\n$1\r\n3\r\n");
+    expect_reply(&a, "\"2\"");
+    expect_reply(&c, "\"3\"");
+    assert_int_equal(COUNTED(retries), 2);
+    assert_int_equal(COUNTED(lost), 3);
+}
+
+static void nothing_is_sent_a_third_time(void **state)
+{
+    struct asked a = { 0 };
+
+    (void)state;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    greet();
+    expect(GET);
+    close(t.peer);
+    t.peer = -1;
+    expect_err(&a, FAE_UNAVAILABLE);
+    assert_string_equal(a.why, "it closed the connection");
+}
+
+static void a_fifth_is_sent_again_and_no_more(void **state)
+{
+    struct asked a[50] = { 0 };
+    unsigned n_failed = 0;
+
+    (void)state;
+    make_pool();
+    for (unsigned i = 0; i < 50; i++)
+        get(&a[i]);
+    greet();
+    for (unsigned i = 0; i < 200 && t.n_in < 50 * (sizeof GET - 1); i++) {
+        turn();
+        receive();
+    }
+    greet();
+    for (unsigned i = 0; i < 10; i++)
+        turn();
+    for (unsigned i = 0; i < 50; i++)
+        n_failed += a[i].n_done && a[i].err == FAE_UNAVAILABLE;
+    assert_int_equal(n_failed, 40);
+    assert_int_equal(COUNTED(retries), 10);
+}
+
+static void one_whose_deadline_has_passed_is_not_sent_again(void **state)
+{
+    struct asked a = { 0 };
+
+    (void)state;
+    make_pool();
+    get(&a);
+    a.call.deadline_ms = fae_now_ms() - 1;
+    greet();
+    expect(GET);
+    close(t.peer);
+    t.peer = -1;
+    expect_err(&a, FAE_UNAVAILABLE);
+}
+
+static void a_batch_that_ends_in_its_middle_has_what_came(void **state)
+{
+    struct asked a = { 0 };
+
+    (void)state;
+    make_pool();
+    assert_int_equal(ask_on(NULL, &a, false, "GET k;INCR k;GET k"), FAE_OK);
+    greet();
+    expect(GET INCR GET);
+    say("$1\r\nx\r\n:1\r\n$5\r\nab");
+    turns(3);
+    close(t.peer);
+    t.peer = -1;
+    expect_err(&a, FAE_UNKNOWN);
+    assert_int_equal(a.n_replies, 2);
+    assert_string_equal(a.text, "\"x\" 1");
+}
+
+static void an_idle_connection_that_ends_is_noticed(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+
+    (void)state;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\nx\r\n");
+    expect_reply(&a, "\"x\"");
+    close(t.peer);
+    t.peer = -1;
+    turns(3);
+    incr(&b); /* never on the old one */
+    greet();
+    expect(INCR);
+    say(":1\r\n");
+    expect_reply(&b, "1");
+    assert_int_equal(COUNTED(lost), 0);
+}
+
+/* ---- who gave up ---- */
+
+static void a_late_reply_is_nobody_elses(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+
+    (void)state;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    assert_false(fae_redis_cancel(&a.call));
+    get(&b);
+    expect(GET);
+    say("$4\r\nlate\r\n");
+    turns(3);
+    assert_int_equal(b.n_done, 0);
+    say("$3\r\nown\r\n");
+    expect_reply(&b, "\"own\"");
+    assert_int_equal(a.n_done, 0);
+}
+
+static void what_was_given_up_before_it_was_sent_never_is(void **state)
+{
+    struct asked a = { 0 }, b = { 0 }, c = { 0 };
+
+    (void)state;
+    make_pool();
+    incr(&a);
+    get(&b);
+    assert_true(fae_redis_cancel(&a.call));
+    greet();
+    expect(GET);
+    incr(&c);
+    assert_true(fae_redis_cancel(&c.call));
+    c = (struct asked){ 0 };
+    get(&c);
+    expect(GET);
+    say("$1\r\n1\r\n$1\r\n2\r\n");
+    expect_reply(&b, "\"1\"");
+    expect_reply(&c, "\"2\"");
+    assert_int_equal(a.n_done, 0);
+}
+
+static void all_give_up(void **state)
+{
+    struct asked a[20] = { 0 }, b = { 0 };
+
+    (void)state;
+    make_pool();
+    for (unsigned i = 0; i < 20; i++)
+        incr(&a[i]);
+    for (unsigned i = 0; i < 20; i++)
+        assert_true(fae_redis_cancel(&a[i].call));
+    greet();
+    expect_nothing();
+    get(&b);
+    expect(GET);
+    say("$1\r\nx\r\n");
+    expect_reply(&b, "\"x\"");
+    assert_true(fae_redis_kind.quiet(t.redis));
+}
+
+static struct asked inner;
+
+static void ask_more(void)
+{
+    inner.n_done = 0;
+    inner.then = NULL;
+    ask_on(NULL, &inner, true, "GET k");
+}
+
+static void a_completion_may_ask_again(void **state)
+{
+    struct asked a = { .then = ask_more };
+
+    (void)state;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\nx\r\n");
+    expect(GET);
+    say("$1\r\ny\r\n");
+    expect_reply(&inner, "\"y\"");
+    a = (struct asked){ .then = ask_more };
+    incr(&a);
+    expect(INCR);
+    greet(); /* the old one ended */
+    expect_err(&a, FAE_UNKNOWN);
+    expect(GET);
+    say("$1\r\nz\r\n");
+    expect_reply(&inner, "\"z\"");
+}
+
+static struct asked *victim;
+
+static void give_up_victim(void)
+{
+    fae_redis_cancel(&victim->call);
+}
+
+static void one_that_failed_may_end_the_next(void **state)
+{
+    struct asked a = { .then = give_up_victim }, b = { 0 };
+
+    (void)state;
+    victim = &b;
+    make_pool();
+    incr(&a);
+    incr(&b);
+    greet();
+    expect(INCR INCR);
+    close(t.peer);
+    t.peer = -1;
+    expect_err(&a, FAE_UNKNOWN);
+    turns(3);
+    assert_int_equal(b.n_done, 0);
+}
+
+/* ---- servers that do not answer, or nonsense ---- */
+
+static void what_is_late_ends_its_connection(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+
+    (void)state;
+    t.entry.pool.timeout_ms = 30;
+    make_pool();
+    get(&a);
+    incr(&b);
+    greet();
+    expect(GET INCR);
+    expect_err(&a, FAE_TIMEOUT);
+    expect_err(&b, FAE_UNKNOWN);
+    assert_string_equal(a.why, "no answer within 30 ms");
+    assert_true(is_closed());
+    assert_int_equal(COUNTED(timeouts), 2);
+    assert_int_equal(COUNTED(retries), 0);
+}
+
+static void what_is_no_reply_ends_its_connection(void **state)
+{
+    static const char *const cases[] = { "garbage\r\n", "$5\r\nhello!\r\n+",   "$99999999999\r\n",
+                                         "*-7\r\n",     "HTTP/1.1 200 OK\r\n", "$1\r\nx\r\n:1\r\n:2\r\n" };
+
+    (void)state;
+    make_pool();
+    for (unsigned i = 0; i < UNIT_N(cases); i++) {
+        struct asked a = { 0 }, b = { 0 };
+
+        get(&a);
+        incr(&b);
+        greet();
+        expect(GET INCR);
+        say(cases[i]);
+        wait_done(&a);
+        wait_done(&b);
+        if (i == 5) { /* the last reply nobody asked for */
+            assert_int_equal(a.err, FAE_OK);
+            assert_int_equal(b.err, FAE_OK);
+        } else {
+            assert_int_equal(a.err, i == 1 ? FAE_OK : FAE_BACKEND);
+            assert_int_equal(b.err, i == 1 ? FAE_BACKEND : FAE_UNKNOWN);
+        }
+        assert_true(is_closed());
+        fae_redis_kind.free(t.redis); /* no pause, no breaker */
+        make_pool();
+    }
+}
+
+static void nesting_and_length(void **state)
+{
+    static char deep[8001], line[70001];
+    struct asked a = { 0 };
+
+    (void)state;
+    for (unsigned i = 0; i < 1000; i++)
+        memcpy(deep + i * 4, "*1\r\n", 5);
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say(deep);
+    expect_err(&a, FAE_BACKEND);
+    fae_redis_kind.free(t.redis);
+    make_pool();
+    a = (struct asked){ 0 };
+    memset(line, '+', 70000);
+    get(&a);
+    greet();
+    expect(GET);
+    say(line);
+    expect_err(&a, FAE_BACKEND);
+}
+
+static void one_reply_that_is_too_long_is_no_trouble_of_the_next(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+    static char body[100001];
+
+    (void)state;
+    make_pool();
+    get(&a);
+    get(&b);
+    greet();
+    expect(GET GET);
+    say("$100000\r\n");
+    memset(body, 'x', 100000);
+    for (unsigned at = 0; at < 100000; at += 10000) {
+        assert_int_equal(send(t.peer, body + at, 10000, 0), 10000);
+        turn();
+    }
+    say("\r\n$1\r\ny\r\n");
+    expect_reply(&a, "long");
+    expect_reply(&b, "\"y\"");
+}
+
+static void a_command_that_is_too_long_is_not_sent(void **state)
+{
+    static char value[65 * 1024];
+    struct fae_redis_arg args[3] = { { "SET", 3 }, { "k", 1 }, { value, sizeof value } };
+    struct fae_redis_command command = { args, 3 };
+    struct fae_redis_outcome outcome;
+    struct asked a = { .call.done = on_asked_done };
+
+    (void)state;
+    make_pool();
+    assert_int_equal(fae_redis_call(t.redis, 0, &a.call, &command, 1, &outcome), FAE_LIMIT);
+    expect_nothing();
+}
+
+static void there_is_an_end_to_what_is_in_flight(void **state)
+{
+    struct asked *a = calloc(FAE_REDIS_IN_FLIGHT + 1, sizeof *a);
+
+    (void)state;
+    make_pool();
+    for (unsigned i = 0; i < FAE_REDIS_IN_FLIGHT; i++)
+        get(&a[i]);
+    assert_int_equal(ask_on(NULL, &a[FAE_REDIS_IN_FLIGHT], true, "GET k"), FAE_OVERLOAD);
+    fae_redis_kind.free(t.redis);
+    t.redis = NULL;
+    for (unsigned i = 0; i < FAE_REDIS_IN_FLIGHT; i++) {
+        assert_int_equal(a[i].n_done, 1);
+        assert_int_equal(a[i].err, FAE_CLOSED);
+    }
+    free(a);
+}
+
+/* ---- servers that are not there ---- */
+
+static void refuse_connections(void)
+{
+    close(t.listener);
+    t.listener = -1;
+}
+
+static void what_cannot_be_reached_is_told_at_once_and_left_alone(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+
+    (void)state;
+    refuse_connections();
+    make_pool();
+    get(&a);
+    incr(&b);
+    expect_err(&a, FAE_UNAVAILABLE);
+    expect_err(&b, FAE_UNAVAILABLE);
+    assert_string_equal(a.why, "Connection refused");
+    assert_int_equal(COUNTED(connects), 1);
+    a = (struct asked){ 0 };
+    assert_int_equal(ask_on(NULL, &a, true, "GET k"), FAE_UNAVAILABLE);
+    assert_string_equal(a.why, "Connection refused");
+    assert_true(a.retry_after_ms > 0);
+    assert_int_equal(COUNTED(connects), 1);
+}
+
+static void the_breaker_opens_and_is_closed_by_our_own_trying(void **state)
+{
+    uint16_t port = (uint16_t)atoi(strchr(t.entry.pool.servers, ':') + 1);
+    struct asked a = { 0 };
+
+    (void)state;
+    t.entry.pool.breaker_refusals = 3;
+    t.entry.pool.breaker_open_ms = 60000;
+    refuse_connections();
+    make_pool();
+    for (unsigned i = 0; i < 2000 && a.err != FAE_CIRCUIT_OPEN; i++) {
+        a = (struct asked){ 0 };
+        if (ask_on(NULL, &a, true, "GET k") == FAE_OK)
+            wait_done(&a);
+        turn();
+    }
+    assert_int_equal(a.err, FAE_CIRCUIT_OPEN);
+    assert_true(a.retry_after_ms > 10000);
+    assert_int_equal(COUNTED(connects), 3);
+    listen_again(port);
+    for (unsigned i = 0; i < 2000 && t.peer < 0; i++) {
+        fae_redis_kind.tick(t.redis);
+        turn();
+        t.peer = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC);
+    }
+    t.n_in = 0;
+    expect(PING);
+    say("+PONG\r\n");
+    turns(3);
+    for (unsigned i = 0; i < 3; i++) { /* three probes close it */
+        a = (struct asked){ 0 };
+        get(&a);
+        expect(GET);
+        say("$1\r\nx\r\n");
+        expect_reply(&a, "\"x\"");
+    }
+    assert_int_equal(atomic_load(&fae_upstream_breaker(row())->state), FAE_BREAKER_CLOSED);
+}
+
+static void one_that_accepts_and_says_nothing(void **state)
+{
+    struct asked a = { 0 };
+
+    (void)state;
+    t.entry.pool.connect_timeout_ms = 30;
+    make_pool();
+    incr(&a);
+    accept_peer();
+    expect_err(&a, FAE_UNAVAILABLE);
+    assert_string_equal(a.why, "not ready within 30 ms");
+    assert_true(is_closed() || true);
+    receive();
+    assert_null(strstr(t.in, "INCR"));
+}
+
+static void the_login(void **state)
+{
+    struct asked a = { 0 };
+
+    (void)state;
+    strcpy(t.entry.user, "app");
+    strcpy(t.entry.password, "secret");
+    t.entry.db = 7;
+    make_pool();
+    get(&a);
+    accept_peer();
+    expect("*3\r\n$4\r\nAUTH\r\n$3\r\napp\r\n$6\r\nsecret\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n7\r\n");
+    say("+OK\r\n");
+    expect_nothing();
+    say("+OK\r\n");
+    expect(GET);
+    say("$1\r\nx\r\n");
+    expect_reply(&a, "\"x\"");
+    fae_redis_kind.free(t.redis);
+    make_pool();
+    a = (struct asked){ 0 };
+    get(&a);
+    accept_peer();
+    say("-WRONGPASS invalid username-password pair\r\n");
+    expect_err(&a, FAE_UNAVAILABLE);
+    assert_string_equal(a.why, "login: WRONGPASS invalid username-password pair");
+    assert_int_equal(atomic_load(&fae_upstream_breaker(row())->refusals), 0);
+}
+
+static void one_that_is_busy_lets_us_in(void **state)
+{
+    static const char *const fine[] = { "-LOADING Redis is loading the dataset in memory\r\n",
+                                        "-BUSY Redis is busy\r\n", "-MASTERDOWN Link with MASTER is down\r\n",
+                                        "-NOPERM no permission\r\n" };
+    struct asked a;
+
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        make_pool();
+        a = (struct asked){ 0 };
+        get(&a);
+        accept_peer();
+        expect(PING);
+        say(i < 4 ? fine[i] : "-NOAUTH Authentication required.\r\n");
+        if (i < 4) {
+            expect(GET);
+            say("-LOADING Redis is loading the dataset in memory\r\n");
+            expect_reply(&a, "-LOADING Redis is loading the dataset in memory");
+        } else {
+            expect_err(&a, FAE_UNAVAILABLE);
+        }
+        fae_redis_kind.free(t.redis);
+        t.redis = NULL;
+    }
+}
+
+/* ---- the pool ---- */
+
+static void several_lines_share_the_load(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+    int first;
+
+    (void)state;
+    t.entry.pipelines = 2;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    first = t.peer;
+    t.peer = -1;
+    get(&b);
+    greet();
+    expect(GET);
+    say("$1\r\n2\r\n");
+    expect_reply(&b, "\"2\"");
+    close(t.peer);
+    t.peer = first;
+    say("$1\r\n1\r\n");
+    expect_reply(&a, "\"1\"");
+}
+
+static void warm_lines_are_there_before_anybody_calls(void **state)
+{
+    (void)state;
+    t.entry.pool.warm = 1;
+    make_pool();
+    fae_redis_kind.tick(t.redis);
+    greet();
+    turns(3);
+    assert_int_equal(COUNTED(calls), 0);
+    assert_true(fae_redis_kind.quiet(t.redis));
+}
+
+static void idle_and_old_lines_are_closed(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+
+    (void)state;
+    t.entry.pool.idle_ms = 1;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\nx\r\n");
+    expect_reply(&a, "\"x\"");
+    turns(3);
+    fae_redis_kind.tick(t.redis);
+    assert_true(is_closed());
+    fae_redis_kind.free(t.redis);
+    t.entry.pool.idle_ms = 0;
+    t.entry.pool.life_ms = 10;
+    make_pool();
+    a = (struct asked){ 0 };
+    get(&a);
+    greet();
+    expect(GET);
+    turns(10);
+    fae_redis_kind.tick(t.redis); /* too old, and in use: the next call goes elsewhere */
+    get(&b);
+    turns(3);
+    receive();
+    assert_int_equal(t.n_in, 0);
+    say("$1\r\n1\r\n");
+    expect_reply(&a, "\"1\"");
+    fae_redis_kind.tick(t.redis);
+    assert_true(is_closed());
+    greet();
+    expect(GET);
+    say("$1\r\n2\r\n");
+    expect_reply(&b, "\"2\"");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(calls_of_a_turn_go_out_together_and_are_answered_in_order),
+        T(replies_in_any_pieces),
+        T(a_batch_has_all_its_replies),
+        T(what_was_sent_once_is_sent_again_if_it_may_be),
+        T(nothing_is_sent_a_third_time),
+        T(a_fifth_is_sent_again_and_no_more),
+        T(one_whose_deadline_has_passed_is_not_sent_again),
+        T(a_batch_that_ends_in_its_middle_has_what_came),
+        T(an_idle_connection_that_ends_is_noticed),
+        T(a_late_reply_is_nobody_elses),
+        T(what_was_given_up_before_it_was_sent_never_is),
+        T(all_give_up),
+        T(a_completion_may_ask_again),
+        T(one_that_failed_may_end_the_next),
+        T(what_is_late_ends_its_connection),
+        T(what_is_no_reply_ends_its_connection),
+        T(nesting_and_length),
+        T(one_reply_that_is_too_long_is_no_trouble_of_the_next),
+        T(a_command_that_is_too_long_is_not_sent),
+        T(there_is_an_end_to_what_is_in_flight),
+        T(what_cannot_be_reached_is_told_at_once_and_left_alone),
+        T(the_breaker_opens_and_is_closed_by_our_own_trying),
+        T(one_that_accepts_and_says_nothing),
+        T(the_login),
+        T(one_that_is_busy_lets_us_in),
+        T(several_lines_share_the_load),
+        T(warm_lines_are_there_before_anybody_calls),
+        T(idle_and_old_lines_are_closed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
