@@ -100,6 +100,14 @@ static void push_int64(lua_State *L, uint64_t bits, bool is_signed)
     lua_call(L, 3, 1);
 }
 
+void fae_codec_push_int(lua_State *L, int64_t value)
+{
+    if (value >= -(int64_t)EXACT_MAX && value <= (int64_t)EXACT_MAX)
+        lua_pushnumber(L, (double)value);
+    else
+        push_int64(L, (uint64_t)value, true);
+}
+
 /* Looks where the type stands, with 64-bit pointers in the header and with others; not found, nothing relies on it. */
 static void learn_types(lua_State *L)
 {
@@ -213,12 +221,7 @@ static enum fae_err push_rare(lua_State *L, const uint8_t **p)
         else
             push_int64(L, t.u, t.u <= INT64_MAX);
         return FAE_OK;
-    case FAE_MP_INT:
-        if (t.i >= -(int64_t)EXACT_MAX)
-            lua_pushnumber(L, (double)t.i);
-        else
-            push_int64(L, (uint64_t)t.i, true);
-        return FAE_OK;
+    case FAE_MP_INT: fae_codec_push_int(L, t.i); return FAE_OK;
     case FAE_MP_FLOAT: lua_pushnumber(L, t.f); return FAE_OK;
     case FAE_MP_STR:
     case FAE_MP_BIN: lua_pushlstring(L, (const char *)t.bytes, t.len); return FAE_OK;

@@ -40,5 +40,7 @@ enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t ma
 
 /* Is the value at idx an int64 or uint64? */
 int fae_codec_is_int64(lua_State *L, int idx);
+/* Pushes an integer: a number as far as numbers hold all, beyond it an int64. */
+void fae_codec_push_int(lua_State *L, int64_t value);
 
 #endif

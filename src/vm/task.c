@@ -135,6 +135,8 @@ static void release(struct fae_task *task)
         fae_list_del(&task->run_node);
     if (__builtin_expect(task->owned != NULL, 0))
         fae_owned_let_go(vm, &task->owned);
+    if (__builtin_expect(task->lent != NULL, 0))
+        fae_redis_take_back(task);
     if (__builtin_expect(task->passed != NULL, 0))
         fae_passed_let_go(&task->passed, task->doomed);
     if (vm->n_free_tasks >= FAE_SPARE_TASKS) {

@@ -23,6 +23,7 @@
 struct fae_generation;
 struct fae_passed;
 struct fae_owned;
+struct fae_redis_lent;
 struct fae_method;
 struct fae_session;
 struct fae_vm;
@@ -73,6 +74,7 @@ struct fae_task {
     struct fae_vm_timer *timer;  /* whose tick this is */
     struct fae_watched *watched; /* a call that plugins hear of (bind_plugin.c); NULL in the pool */
     struct fae_owned *owned;     /* locks that end with it */
+    struct fae_redis_lent *lent; /* connections that it borrowed and did not give back */
     struct fae_passed *passed;   /* calls that breakers let through */
 };
 

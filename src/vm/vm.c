@@ -150,7 +150,8 @@ void fae_open_core(lua_State *L)
     fae_bind_kv(L);
     fae_bind_id(L);
     fae_bind_lock(L);
-    fae_bind_gate(L);
+    fae_bind_redis(L);
+    fae_bind_redis_conn(L);
 }
 
 void fae_vm_woken(struct fae_vm *vm)
@@ -381,6 +382,7 @@ void fae_vm_free(struct fae_vm **vm_io)
     fae_timer_stop(&vm->more);
     fae_buf_fini(&vm->detail);
     fae_kv_forget(vm);
+    fae_redis_forget(vm);
     free(vm);
 }
 

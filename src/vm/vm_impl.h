@@ -19,6 +19,7 @@
 
 struct fae_id_waits;
 struct fae_passed;
+struct fae_redis_wait;
 struct fae_task;
 
 /* One loaded version of the servants. */
@@ -88,6 +89,7 @@ struct fae_vm {
     struct fae_kv_calls *kv;   /* of bind_kv.c; NULL: it never wrote */
     struct fae_passed *passed; /* of bind_breaker.c: by what loads, without a task */
     uint64_t n_passed;
+    struct fae_redis_wait *redis_spare; /* of bind_redis.c */
 };
 
 /* The vm of a state. */
@@ -168,13 +170,18 @@ void fae_bind_cache(lua_State *L);
 void fae_bind_kv(lua_State *L);
 void fae_bind_id(lua_State *L);
 void fae_bind_lock(lua_State *L);
-void fae_bind_gate(lua_State *L);
+void fae_bind_redis(lua_State *L);
+void fae_bind_redis_conn(lua_State *L);
+
+/* bind_redis_conn.c: what the task borrowed is closed with it. */
+void fae_redis_take_back(struct fae_task *task);
 
 /* Looks whether what tasks wait for is there, each at its own; needs no guard. */
 void fae_kv_woken(struct fae_vm *vm);
 void fae_id_woken(struct fae_vm *vm);
 void fae_lock_woken(struct fae_vm *vm);
 void fae_kv_forget(struct fae_vm *vm); /* when no task is left */
+void fae_redis_forget(struct fae_vm *vm);
 
 void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
 
