@@ -417,7 +417,7 @@ static void one_reply_that_is_too_long_is_no_trouble_of_the_next(void **state)
 
 static void a_command_that_is_too_long_is_not_sent(void **state)
 {
-    static char value[65 * 1024];
+    static char value[70 * 1024];
     struct fae_redis_arg args[3] = { { "SET", 3 }, { "k", 1 }, { value, sizeof value } };
     struct fae_redis_command command = { args, 3 };
     struct fae_redis_outcome outcome;

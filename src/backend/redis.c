@@ -97,7 +97,7 @@ static void make_server(struct fae_redis *redis, struct fae_redis_server *server
                                                  .user = config->user,
                                                  .password = config->password,
                                                  .db = config->db,
-                                                 .message_max = env->config->message_max,
+                                                 .message_max = env->config->message_max + FAE_REDIS_SPARE,
                                                  .connect_timeout_ms = redis->rule.connect_timeout_ms,
                                                  .timeout_ms = redis->rule.timeout_ms,
                                                  .rule = redis->rule.breaker,

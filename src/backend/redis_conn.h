@@ -19,8 +19,9 @@
 #include "backend/stream.h"
 #include "backend/upstream.h"
 
-#define FAE_REDIS_IN_FLIGHT 8192u             /* calls on one connection; one more is OVERLOAD */
-#define FAE_REDIS_OUT_MAX (8u * FAE_MIB)      /* bytes of them; one call alone may have more */
+#define FAE_REDIS_IN_FLIGHT 8192u        /* calls on one connection; one more is OVERLOAD */
+#define FAE_REDIS_OUT_MAX (8u * FAE_MIB) /* bytes of them; one call alone may have more */
+#define FAE_REDIS_SPARE (4u * FAE_KIB)   /* of a command or reply: what stands beside a value as long as a message */
 #define FAE_REDIS_PUSHED_MAX (256u * FAE_KIB) /* of what is published, and nobody took: then it is no longer read */
 
 /* How a connection came to its end. */
@@ -48,7 +49,7 @@ struct fae_redis_conn_opts {
     struct fae_tls_ctx *tls;
     const char *user, *password;
     uint64_t db;
-    size_t message_max;
+    size_t message_max; /* bytes of a command, and of a reply */
     uint32_t connect_timeout_ms, timeout_ms;
     struct fae_upstream *upstream; /* NULL: no row was free, and there is no breaker */
     struct fae_upstream_cell *cell;

@@ -472,10 +472,10 @@ static void on_cancel(void *arg)
     fae_redis_wait_free(wait);
 }
 
-static int call_and_wait(lua_State *L, struct fae_redis *redis, const struct fae_redis_command *commands, unsigned n,
-                         bool batch)
+static int call_and_wait(lua_State *L, struct fae_redis *redis, unsigned server,
+                         const struct fae_redis_command *commands, unsigned n, bool batch)
 {
-    unsigned server = fae_redis_server_here(L, redis), flags = (unsigned)luaL_checkint(L, 3);
+    unsigned flags = (unsigned)luaL_checkint(L, 3);
     struct fae_redis_outcome outcome;
     struct fae_redis_wait *wait;
     struct fae_task *task;
@@ -498,7 +498,15 @@ static int call_and_wait(lua_State *L, struct fae_redis *redis, const struct fae
     return fae_redis_push_failed(L, fae_redis_label(redis, server), &outcome);
 }
 
-/* redis_call(handle, i, flags, cmd, ...) -> reply | nil, err.  Waits. flags: 1 = it may be sent again. */
+/* i; where it is nil, the server of the first argument as a key. */
+static unsigned server_of(lua_State *L, const struct fae_redis *redis, const struct fae_redis_command *command)
+{
+    if (!lua_isnil(L, 2))
+        return fae_redis_server_here(L, redis);
+    return command->n > 1 ? fae_redis_pick(redis, command->args[1].text, command->args[1].len) : 0;
+}
+
+/* redis_call(handle, i or nil, flags, cmd, ...) -> reply | nil, err.  Waits. flags: 1 = it may be sent again. */
 static int l_redis_call(lua_State *L)
 {
     struct fae_redis *redis = pool_here(L);
@@ -509,7 +517,7 @@ static int l_redis_call(lua_State *L)
     if (!redis || !fae_redis_args_here(L, 4, last, &args))
         return 2;
     command = (struct fae_redis_command){ args.args, (unsigned)(last - 3) };
-    return call_and_wait(L, redis, &command, 1, false);
+    return call_and_wait(L, redis, server_of(L, redis, &command), &command, 1, false);
 }
 
 /* redis_batch(handle, i, flags, {{cmd, ...}, ...}) -> replies | nil, err.  Waits. Numbers in the lists become strings. */
@@ -522,7 +530,7 @@ static int l_redis_batch(lua_State *L)
     if (!redis)
         return 2;
     commands = fae_redis_commands_here(L, 4, &n);
-    return commands ? call_and_wait(L, redis, commands, n, true) : 2;
+    return commands ? call_and_wait(L, redis, fae_redis_server_here(L, redis), commands, n, true) : 2;
 }
 
 static const luaL_Reg functions[] = {
