@@ -21,6 +21,7 @@ return {
   json = require "fae.json",
   msgpack = require "fae.msgpack",
   kv = require "fae.kv",
+  redis = require("fae.redis").pool,
   time = time,
   sleep = task.sleep,
   spawn = task.spawn,

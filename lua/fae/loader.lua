@@ -63,7 +63,8 @@ local suggest = runtime_require "fae.suggest"
 -- What require gives to nobody: the parts of the runtime that see the real globals.
 local private = {
   ["fae.core"] = true, ["fae.loader"] = true, ["fae.sandbox"] = true, ["fae.testing"] = true, ["fae.plugin"] = true,
-  ["fae.ffi"] = true,
+  ["fae.ffi"] = true, ["fae.redis_route"] = true, ["fae.redis_pipe"] = true, ["fae.redis_script"] = true,
+  ["fae.redis_channel"] = true, ["fae.redis_commands"] = true,
 }
 
 local fences = {} -- what a file may use beyond the fence; a file that it requires has a fence of its own

@@ -40,10 +40,12 @@ end
 -- these files as it would on a bundle. errors: as `fae check` lists them; methods: by name, {fn, options, alias};
 -- call(name, ...) -> what the method returns, or raises.
 -- options: checking (as before a reload), states (what on_load gets, by servant), bundled (sys and hello too), plugins
--- (what the configuration says of them, as JSON), fences ({{name, allow}}); dropped and session are plugins' too.
+-- (what the configuration says of them, as JSON), fences ({{name, allow}}), core (functions instead of C's, by name);
+-- dropped and session are plugins' too.
 function M.load(files, options)
   options = options or {}
   local core = setmetatable({ states = options.states or {} }, { __index = loaded["fae.core"] })
+  for name, fn in pairs(options.core or {}) do core[name] = fn end
   local methods, builtin = fake_methods(core), {}
   fake_calls(core)
   for path, body in pairs(loaded["fae.builtin"]) do
