@@ -344,7 +344,8 @@ static int l_kv_vbucket(lua_State *L)
     return 2;
 }
 
-/* kv_limits() -> longest key, longest value, most items of a scan, buckets, is there kv, is there kv_fast */
+/* kv_limits() -> longest key, longest value, most items of a scan, buckets, is there kv, is there kv_fast,
+ * kv_backend */
 static int l_kv_limits(lua_State *L)
 {
     const struct fae_vm *vm = fae_vm_of(L);
@@ -356,7 +357,8 @@ static int l_kv_limits(lua_State *L)
     lua_pushinteger(L, FAE_KV_VBUCKETS);
     lua_pushboolean(L, shared ? shared->on[FAE_KV_DURABLE] : vm->o.config->kv);
     lua_pushboolean(L, shared ? shared->on[FAE_KV_FAST] : vm->o.config->kv_fast);
-    return 6;
+    lua_pushstring(L, vm->o.config->kv_backend);
+    return 7;
 }
 
 static const luaL_Reg functions[] = {
