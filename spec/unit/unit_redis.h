@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -117,8 +118,13 @@ UNIT_FN int set_up(void **state)
     return 0;
 }
 
+/* What an earlier pool left in the queue of those to be accepted is none of this one's. */
 UNIT_FN void make_pool(void)
 {
+    int fd;
+
+    while (t.listener >= 0 && (fd = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        close(fd);
     t.redis = fae_redis_kind.make(&t.env, &t.entry);
 }
 
@@ -153,6 +159,8 @@ UNIT_FN void receive(void)
 /* The next connection is the peer's from now on. */
 UNIT_FN void accept_peer(void)
 {
+    int one = 1;
+
     if (t.peer >= 0)
         close(t.peer);
     t.peer = -1;
@@ -161,6 +169,7 @@ UNIT_FN void accept_peer(void)
         t.peer = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC);
     }
     assert_true(t.peer >= 0);
+    setsockopt(t.peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* or small replies wait for an ACK */
     t.n_in = 0;
 }
 
