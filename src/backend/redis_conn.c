@@ -25,6 +25,7 @@
 static void release(struct fae_redis_conn *c)
 {
     fae_redis_reader_free(&c->reader);
+    fae_buf_fini(&c->login);
     fae_buf_fini(&c->out);
     free(c->places);
     free(c);
@@ -130,9 +131,28 @@ static void flush(void *arg)
         fae_stream_want_write(&c->stream, c->sent < c->out.len);
 }
 
+/* Mostly all of it goes out at once. */
+static void send_login(struct fae_redis_conn *c)
+{
+    ssize_t n = fae_stream_send(&c->stream, c->login.data, c->login.len);
+
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        return; /* what can be read says why */
+    if (n > 0)
+        fae_buf_shift(&c->login, (size_t)n);
+    fae_stream_want_write(&c->stream, c->login.len > 0);
+    if (c->login.len == 0)
+        fae_buf_fini(&c->login);
+}
+
 static void on_writable(void *arg)
 {
-    flush(arg);
+    struct fae_redis_conn *c = arg;
+
+    if (c->state == FAE_REDIS_LOGIN && c->login.len)
+        send_login(c);
+    else
+        flush(c);
 }
 
 enum fae_err fae_redis_conn_room(const struct fae_redis_conn *c, size_t bytes)
@@ -388,29 +408,24 @@ static void on_open(void *arg)
 {
     struct fae_redis_conn *c = arg;
     const struct fae_redis_conn_opts *o = c->o;
-    struct fae_buf login = { 0 };
     char db[24];
-    ssize_t n;
 
     c->state = FAE_REDIS_LOGIN;
     if (*o->password) {
-        put(&login, "AUTH", *o->user ? o->user : o->password, *o->user ? o->password : NULL);
+        put(&c->login, "AUTH", *o->user ? o->user : o->password, *o->user ? o->password : NULL);
         c->n_login++;
     }
     snprintf(db, sizeof db, "%llu", (unsigned long long)o->db);
     if (o->db) {
-        put(&login, "SELECT", db, NULL);
+        put(&c->login, "SELECT", db, NULL);
         c->n_login++;
     }
     c->pings = c->n_login == 0;
     if (c->pings) {
-        put(&login, "PING", NULL, NULL);
+        put(&c->login, "PING", NULL, NULL);
         c->n_login++;
     }
-    n = fae_stream_send(&c->stream, login.data, login.len);
-    if (n != (ssize_t)login.len)
-        end(c, FAE_REDIS_UNREACHED, n < 0 ? fae_stream_why(&c->stream) : "the login does not fit its socket");
-    fae_buf_fini(&login);
+    send_login(c);
 }
 
 static void on_failed(void *arg, const char *why)

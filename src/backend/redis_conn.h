@@ -89,7 +89,8 @@ struct fae_redis_conn {
     struct fae_redis_reader *reader;
     struct fae_timer timer;
     struct fae_later later;
-    struct fae_buf out; /* bytes of all that is in flight: from `base` on, and of them up to `sent` on their way */
+    struct fae_buf login; /* what of it was not sent yet */
+    struct fae_buf out;   /* bytes of all that is in flight: from `base` on, and of them up to `sent` on their way */
     size_t base, sent;
     uint64_t gone;                  /* bytes that are no longer in front of it */
     uint32_t stamped;               /* the first place whose since_ns is not known yet */
