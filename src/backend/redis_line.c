@@ -222,9 +222,9 @@ static void tell_partial(const struct fae_redis_conn *conn, struct fae_redis_cal
 
 static void tell_all(const struct fae_redis_conn *conn, struct ended *ended, const char *why, uint32_t retry_after_ms)
 {
-    struct fae_redis_place *head = fae_redis_conn_at(conn, conn->head);
+    struct fae_redis_place *head = fae_redis_conn_n(conn) ? fae_redis_conn_at(conn, conn->head) : NULL;
 
-    if (conn->head != conn->tail && head->n_left < head->n_replies && head->call && !head->call->conn)
+    if (head && head->n_left < head->n_replies && head->call && !head->call->conn)
         tell_partial(conn, head->call, why);
     fae_redis_tell(&ended->failed, why, retry_after_ms);
 }
