@@ -21,6 +21,7 @@
 #define FENCE(...) FAE_OPT(struct fae_config_fence, __VA_ARGS__)
 #define REDIS(...) FAE_OPT(struct fae_config_redis, __VA_ARGS__)
 #define MEMCACHE(...) FAE_OPT(struct fae_config_memcache, __VA_ARGS__)
+#define SHARD(...) FAE_OPT(struct fae_config_shard, __VA_ARGS__)
 #define LEVELS "debug|info|warn|error" /* in the order of enum fae_log_level */
 #define MINUTES(n) (60000ull * (n))
 #define MANY 1000000000ull /* of a rate or a count: beyond what a node can do */
@@ -277,6 +278,25 @@ static const struct fae_opt memcache_opts[] = {
 };
 static const unsigned n_memcache_opts = sizeof memcache_opts / sizeof *memcache_opts;
 
+static const struct fae_opt shard_opts[] = {
+    SHARD("name", STRING, name, "", 1, 63, NULL, "what the pools are together, a word: fae.mysql(\"UserShard\", 17)"),
+    SHARD("strategy", ENUM, strategy, "standard", 0, 0, "standard|hash|vbucket",
+          "how an entity finds its pool: by a table that says which, by crc32 modulo the pools, or by 1024 buckets"),
+    SHARD(
+        "lookup_pool", STRING, lookup_pool, "", 0, 63, NULL,
+        "standard: the mysql pool of the table with entityId, shardId and shardLock; the entity lies in the pool called "
+        "by this section's name and shardId"),
+    SHARD("lookup_table", STRING, lookup_table, "", 0, 129, NULL, "standard: that table, NAME or DB.NAME"),
+    SHARD("lookup_ttl_ms", MS, lookup_ttl_ms, "1000", 0, 1000, NULL,
+          "standard: milliseconds until the table is asked again, and a lock is seen; 0 means each time"),
+    SHARD("pools", LIST, pools, "", 0, 0, NULL, "hash, vbucket: mysql pools; their order decides which has what"),
+    SHARD(
+        "map", LIST, map, "", 0, 0, NULL,
+        "vbucket: which pool has which buckets, all of 0 to 1023: 0-511=UserShard1, 512=UserShard2; without it bucket i "
+        "is in pool i modulo the pools"),
+};
+static const unsigned n_shard_opts = sizeof shard_opts / sizeof *shard_opts;
+
 #define SECTION(word, opts, n_opts, max, alone, help, example)                                                         \
     {                                                                                                                  \
 #word, opts, &(n_opts), sizeof(struct fae_config_##word), offsetof(struct fae_config, word),                   \
@@ -303,6 +323,8 @@ const struct fae_config_section fae_config_sections[] = {
             "redis \"main\" { servers = { \"10.0.0.1:6379\", \"10.0.0.2:6379\" }, max = 16 }"),
     SECTION(memcache, memcache_opts, n_memcache_opts, FAE_POOLS_MAX, false, "a pool of memcached servers",
             "memcache \"main\" { servers = { \"10.0.0.1:11211\", \"10.0.0.2:11211*2\" }, replica_num = 2 }"),
+    SECTION(shard, shard_opts, n_shard_opts, FAE_POOLS_MAX, false, "mysql pools over which entities are spread",
+            "shard \"UserShard\" { strategy = \"hash\", pools = { \"UserShard1\", \"UserShard2\" } }"),
 };
 
 const unsigned fae_config_n_sections = sizeof fae_config_sections / sizeof *fae_config_sections;

@@ -91,6 +91,17 @@ struct fae_config_memcache {
     uint64_t value_max;
 };
 
+/* How entities find the mysql pool they lie in: `fae.mysql("UserShard", 17)`. */
+struct fae_config_shard {
+    char name[FAE_OPT_TEXT];
+    uint64_t strategy; /* enum fae_config_strategy */
+    char lookup_pool[FAE_OPT_TEXT], lookup_table[FAE_OPT_TEXT];
+    uint64_t lookup_ttl_ms;
+    char pools[FAE_OPT_LIST_TEXT];
+    char map[FAE_OPT_LIST_TEXT]; /* "0-511=UserShard1 512-1023=UserShard2" */
+};
+enum fae_config_strategy { FAE_SHARD_STANDARD, FAE_SHARD_HASH, FAE_SHARD_VBUCKET };
+
 struct fae_config {
     uint64_t workers;
     bool pin_cpus;
@@ -131,7 +142,7 @@ struct fae_config {
     bool watchdog;
     uint64_t watchdog_warn_ms, watchdog_kill_ms;
     uint64_t lua_memory_max;
-    unsigned n_listen, n_limit, n_role, n_token, n_account, n_certificate, n_fence, n_redis, n_memcache;
+    unsigned n_listen, n_limit, n_role, n_token, n_account, n_certificate, n_fence, n_redis, n_memcache, n_shard;
     struct fae_config_listen listen[FAE_LISTENERS_MAX];
     struct fae_config_limit limit[FAE_GATES_MAX];
     struct fae_config_role role[FAE_ROLES_MAX];
@@ -141,6 +152,7 @@ struct fae_config {
     struct fae_config_fence fence[FAE_FENCES_MAX];
     struct fae_config_redis redis[FAE_POOLS_MAX];
     struct fae_config_memcache memcache[FAE_POOLS_MAX];
+    struct fae_config_shard shard[FAE_POOLS_MAX];
     /* `servant "name" { ... }` and `plugin "name" { ... }` of the file: one JSON object {name: {...}} each, or NULL.
      * Owned. Plugins run in the order of the file, which is the object's. */
     char *servants_json, *plugins_json;

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/config_rows.h"
@@ -124,6 +125,45 @@ static const char *plain_endpoint(const char *text)
                                          : endpoint(text);
 }
 
+/* "shards", or "lookup.shards" */
+static const char *table(const char *text)
+{
+    const char *dot = strchr(text, '.');
+    size_t len = dot ? (size_t)(dot - text) : strlen(text);
+
+    if (!*text || (is_part(text, len) && (!dot || is_part(dot + 1, strlen(dot + 1)))))
+        return NULL;
+    return "must be the name of a table, or DB.NAME";
+}
+
+/* "0-511=UserShard1" or "7=UserShard1"; false: it is neither. */
+static bool range(const char *text, unsigned *from_out, unsigned *to_out, const char **pool_out)
+{
+    size_t a = strspn(text, DIGITS), b;
+    const char *rest = text + a;
+
+    if (a == 0 || a > 4)
+        return false;
+    *from_out = *to_out = (unsigned)atoi(text);
+    if (*rest == '-') {
+        b = strspn(++rest, DIGITS);
+        if (b == 0 || b > 4)
+            return false;
+        *to_out = (unsigned)atoi(rest);
+        rest += b;
+    }
+    *pool_out = rest + 1;
+    return *rest == '=' && rest[1] && !word(rest + 1) && *from_out <= *to_out && *to_out < FAE_SHARD_BUCKETS;
+}
+
+static const char *buckets(const char *text)
+{
+    unsigned from, to;
+    const char *pool;
+
+    return range(text, &from, &to, &pool) ? NULL : "must be buckets of 0 to 1023 and a pool, such as 0-511=UserShard1";
+}
+
 static const char *glob(const char *text)
 {
     return only(text, strlen(text), LETTERS DIGITS "_.*") ? NULL
@@ -163,6 +203,11 @@ static const struct {
     { "redis", "servers", endpoint },
     { "memcache", "name", word },
     { "memcache", "servers", plain_endpoint },
+    { "shard", "name", word },
+    { "shard", "lookup_pool", word },
+    { "shard", "lookup_table", table },
+    { "shard", "pools", word },
+    { "shard", "map", buckets },
 };
 
 static const char *near_fence_word(const char *text)
@@ -414,6 +459,84 @@ static void check_memcache(const struct teller *t, unsigned index)
              memcache->replica_num);
 }
 
+/* Every bucket is in one pool. */
+static void check_map(const struct teller *t, unsigned index, const struct fae_config_shard *shard)
+{
+    const struct fae_config_clash clash = { "shard", index, "map", NULL };
+    bool has[FAE_SHARD_BUCKETS] = { false };
+    char one[FAE_OPT_LIST_TEXT];
+    const char *list = shard->map, *pool;
+    unsigned from, to;
+
+    while (fae_config_word(&list, one)) {
+        if (!range(one, &from, &to, &pool))
+            return; /* which has been told */
+        for (unsigned i = from; i <= to; i++) {
+            if (has[i]) {
+                tell(t, &clash, "map: shard %s has bucket %u twice", shard->name, i);
+                return;
+            }
+            has[i] = true;
+        }
+    }
+    for (unsigned i = 0; *shard->map && i < FAE_SHARD_BUCKETS; i++) {
+        if (!has[i]) {
+            tell(t, &clash, "map: shard %s has no pool for bucket %u", shard->name, i);
+            return;
+        }
+    }
+}
+
+static bool is_shard(const struct fae_config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->n_shard; i++)
+        if (strcmp(config->shard[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* What each strategy needs, and what is not for it. */
+static void check_shard(const struct teller *t, unsigned index)
+{
+    static const char *const strategies[] = { "standard", "hash", "vbucket" };
+    const struct fae_config_shard *shard = &t->config->shard[index];
+    const char *strategy = strategies[shard->strategy];
+    const struct {
+        const char *name, *text;
+        unsigned for_strategies; /* bits */
+    } rows[] = { { "lookup_pool", shard->lookup_pool, 1u << FAE_SHARD_STANDARD },
+                 { "lookup_table", shard->lookup_table, 1u << FAE_SHARD_STANDARD },
+                 { "pools", shard->pools, 1u << FAE_SHARD_HASH | 1u << FAE_SHARD_VBUCKET },
+                 { "map", shard->map, 1u << FAE_SHARD_VBUCKET } };
+    char again[FAE_OPT_LIST_TEXT];
+
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct fae_config_clash clash = { "shard", index, rows[i].name, "strategy" };
+        bool is_for = rows[i].for_strategies >> shard->strategy & 1;
+
+        if (*rows[i].text && !is_for)
+            tell(t, &clash, "%s is not for the strategy %s", rows[i].name, strategy);
+        if (!*rows[i].text && is_for && shard->strategy != FAE_SHARD_VBUCKET)
+            tell(t, &clash, "%s: shard %s needs it", rows[i].name, shard->name);
+    }
+    if (shard->strategy == FAE_SHARD_VBUCKET && !*shard->pools && !*shard->map) {
+        const struct fae_config_clash clash = { "shard", index, "pools", "map" };
+
+        tell(t, &clash, "pools: shard %s needs pools or a map", shard->name);
+    }
+    if (twice(shard->pools, again)) {
+        const struct fae_config_clash clash = { "shard", index, "pools", NULL };
+
+        tell(t, &clash, "pools: shard %s has %.63s twice", shard->name, again);
+    }
+    if (*shard->lookup_pool && is_shard(t->config, shard->lookup_pool)) {
+        const struct fae_config_clash clash = { "shard", index, "lookup_pool", NULL };
+
+        tell(t, &clash, "lookup_pool: %s is spread itself", shard->lookup_pool);
+    }
+    check_map(t, index, shard);
+}
+
 /* kv_backend names a pool. */
 static void check_kv_backend(const struct teller *t)
 {
@@ -453,6 +576,8 @@ void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn,
         check_redis(&t, i);
     for (unsigned i = 0; i < config->n_memcache; i++)
         check_memcache(&t, i);
+    for (unsigned i = 0; i < config->n_shard; i++)
+        check_shard(&t, i);
     check_kv_backend(&t);
 }
 

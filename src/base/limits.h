@@ -49,6 +49,8 @@
 #define FAE_FENCES_MAX 64u
 #define FAE_POOLS_MAX 64u /* of one kind of backend */
 #define FAE_POOL_SERVERS_MAX 64u
+#define FAE_SHARD_BUCKETS                                                                                              \
+    1024u                      /* of the strategy vbucket; lua/fae/shard.lua and the map of the configuration know it */
 #define FAE_UPSTREAMS_MAX 512u /* servers of all pools, and breakers of servants: rows in shared memory */
 #define FAE_NODE_ID_MAX 31u    /* of the layout fae, which has 5 bits for it */
 #define FAE_METHODS_MAX 1024u  /* rows of counters; calls of methods beyond it are counted in the last row */

@@ -91,9 +91,50 @@ static int l_servants_json(lua_State *L)
     return 1;
 }
 
+static void push_option(lua_State *L, const struct fae_opt *opt, const void *entry)
+{
+    char text[FAE_OPT_LIST_TEXT];
+
+    switch (opt->type) {
+    case FAE_OPT_UINT:
+    case FAE_OPT_MS:
+    case FAE_OPT_BYTES: lua_pushnumber(L, (double)*(const uint64_t *)((const char *)entry + opt->offset)); break;
+    case FAE_OPT_BOOL: lua_pushboolean(L, *(const bool *)((const char *)entry + opt->offset)); break;
+    case FAE_OPT_STRING:
+    case FAE_OPT_ENUM:
+    case FAE_OPT_LIST: lua_pushstring(L, fae_opt_get(opt, entry, text)); break;
+    }
+}
+
+/* section(name) -> list of its entries as tables, numbers as numbers, a list as words with blanks between; no secrets */
+static int l_section(lua_State *L)
+{
+    const struct fae_config_section *section = fae_config_section(luaL_checkstring(L, 1));
+    const struct fae_config *config = fae_vm_of(L)->o.config;
+    unsigned n;
+
+    luaL_argcheck(L, section, 1, "a section");
+    n = *fae_config_count(section, config);
+    lua_createtable(L, (int)n, 0);
+    for (unsigned i = 0; i < n; i++) {
+        lua_createtable(L, 0, (int)*section->n_opts);
+        for (unsigned j = 0; j < *section->n_opts; j++) {
+            const struct fae_opt *opt = &section->opts[j];
+
+            if (opt->secret)
+                continue;
+            push_option(L, opt, fae_config_entry(section, config, i));
+            lua_setfield(L, -2, opt->name);
+        }
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
-    { "wall_ms", l_wall_ms }, { "monotonic_us", l_monotonic_us },   { "stats", l_stats },
-    { "node", l_node },       { "servants_json", l_servants_json }, { NULL, NULL },
+    { "section", l_section }, { "wall_ms", l_wall_ms }, { "monotonic_us", l_monotonic_us },
+    { "stats", l_stats },     { "node", l_node },       { "servants_json", l_servants_json },
+    { NULL, NULL },
 };
 
 void fae_bind_sys(lua_State *L)

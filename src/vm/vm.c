@@ -150,6 +150,7 @@ void fae_open_core(lua_State *L)
     fae_bind_kv(L);
     fae_bind_id(L);
     fae_bind_lock(L);
+    fae_bind_gate(L);
     fae_bind_redis(L);
     fae_bind_redis_conn(L);
 }

@@ -170,6 +170,7 @@ void fae_bind_cache(lua_State *L);
 void fae_bind_kv(lua_State *L);
 void fae_bind_id(lua_State *L);
 void fae_bind_lock(lua_State *L);
+void fae_bind_gate(lua_State *L);
 void fae_bind_redis(lua_State *L);
 void fae_bind_redis_conn(lua_State *L);
 
