@@ -283,6 +283,44 @@ static void two_workers_share(void **state)
     fae_pool_free(&other);
 }
 
+/* One has most and keeps them busy; the other has one, and askers: they come to have as many. */
+static void a_busy_worker_shares_too(void **state)
+{
+    struct asker a[6] = { 0 }, b[4] = { 0 };
+    struct fae_pool *pools[2];
+
+    (void)state;
+    t.rule.max = 6;
+    make_pool();
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(borrow(&a[i], 0), FAE_MORE);
+    for (unsigned i = 0; i < 5; i++)
+        connected(FAE_OK);
+    pools[0] = t.pool;
+    pools[1] = t.pool = fae_pool_new(&(struct fae_pool_opts){
+        .loop = &t.loop, .upstream = t.up, .slot = 1, .rule = t.rule, .ops = &fakes, .arg = &t });
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(borrow(&b[i], 0), FAE_MORE);
+    connected(FAE_OK);
+    for (unsigned round = 0; round < 4; round++) {
+        t.last_id = 0; /* there are two queues now */
+        fae_pool_tick(pools[0]);
+        give(&a[round], true);
+        turn();
+        t.last_id = 0;
+        fae_pool_tick(pools[1]);
+        while (fake_of(IS_CONNECTING))
+            connected(FAE_OK);
+    }
+    assert_int_equal(atomic_load(&t.cell->n_slots), 3);
+    assert_int_equal(atomic_load(&fae_upstream_cell(t.up, 1)->n_slots), 3);
+    assert_non_null(a[5].conn);
+    assert_non_null(b[2].conn);
+    assert_null(b[3].conn);
+    fae_pool_free(&pools[0]);
+    fae_pool_free(&t.pool);
+}
+
 static void without_a_row_max_is_the_workers(void **state)
 {
     struct fae_upstream *up = t.up;
@@ -407,6 +445,7 @@ int main(void)
         TEST(shared_ones_take_slots_too),
         TEST(idle_ones_are_given_up_for_other_workers),
         TEST(two_workers_share),
+        TEST(a_busy_worker_shares_too),
         TEST(without_a_row_max_is_the_workers),
         TEST(a_server_that_is_left_alone_is_looked_after),
         TEST(a_server_that_was_reached_is_tried_at_once),

@@ -111,7 +111,7 @@ bool fae_pool_slot_take(struct fae_pool *pool);
 void fae_pool_slot_give(struct fae_pool *pool);
 
 /* Now and then (every FAE_TICK_MS): closes what is idle or old, checks, keeps warm, serves who waits when another worker
- * gave up a connection. While the breaker is open and somebody asked within a minute, looks every 1.5 s whether the server
+ * gave up a connection, and gives up some for other workers: idle ones, and those beyond an equal share. While the breaker is open and somebody asked within a minute, looks every 1.5 s whether the server
  * is there. */
 void fae_pool_tick(struct fae_pool *pool);
 /* Nothing is borrowed and nobody waits. */

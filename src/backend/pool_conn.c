@@ -75,6 +75,13 @@ static bool take_slot(struct fae_pool *pool)
     return true;
 }
 
+unsigned fae_pool_share(const struct fae_pool *pool)
+{
+    unsigned max = pool->o.rule.max, n = pool->o.upstream ? fae_upstream_workers(pool->o.upstream) : 1;
+
+    return max > n ? max / n : 1;
+}
+
 static void give_slot(struct fae_pool *pool)
 {
     if (pool->o.upstream)
@@ -166,7 +173,7 @@ bool fae_pool_begin(struct fae_pool *pool)
 
     if (pool->pause_ms && (pool->n[FAE_POOL_CONNECTING] > 0 || fae_pool_now_ms(pool) < pool->paused_until_ms))
         return false;
-    if (pool->ended || !take_slot(pool))
+    if (pool->ended || (pool->yields && atomic_load(&pool->cell->n_slots) >= fae_pool_share(pool)) || !take_slot(pool))
         return false;
     FAE_STAT_ADD(pool->cell->n.connects, 1);
     conn = pool->o.ops->connect(pool, pool->o.arg);
@@ -287,6 +294,15 @@ static bool reset(struct fae_pool_conn *conn)
     return resets;
 }
 
+/* Somebody else needs its slot more. */
+static bool is_owed(struct fae_pool *pool)
+{
+    if (pool->n_owed == 0)
+        return false;
+    pool->n_owed--;
+    return true;
+}
+
 void fae_pool_give(struct fae_pool_conn *conn, bool sound)
 {
     struct fae_pool *pool = conn->pool;
@@ -294,7 +310,7 @@ void fae_pool_give(struct fae_pool_conn *conn, bool sound)
 
     FAE_ASSERT(conn->state == FAE_POOL_USED);
     conn->fresh = false;
-    if (!sound || is_over(conn, now_ms))
+    if (!sound || is_over(conn, now_ms) || is_owed(pool))
         fae_pool_discard(conn);
     else if (!reset(conn))
         rest(conn, now_ms);

@@ -36,6 +36,8 @@ struct fae_pool {
     uint64_t told_ms;         /* of the last line of the log about failures; 0: none since it was well */
     uint64_t probe_ms;   /* the breaker is open: when to look again whether the server is there; 0: it is not open */
     uint64_t skipped_ms; /* fae_pool_skip */
+    unsigned n_owed;     /* connections given back that are closed, for workers with less than their share ... */
+    bool yields;         /* ... and none is made beyond our own; since the last tick */
     uint64_t random;
     bool ended;
     bool inside; /* a function of the kind's: what it tells us is settled later */
@@ -58,6 +60,7 @@ void fae_pool_rouse(struct fae_pool *pool);
 /* pool_conn.c */
 
 unsigned fae_pool_n_conns(const struct fae_pool *pool); /* of all states */
+unsigned fae_pool_share(const struct fae_pool *pool);   /* slots of each worker, if all want as many as they can get */
 /* Begins attempts until n are under way, or idle. */
 void fae_pool_grow(struct fae_pool *pool, unsigned n);
 /* No connection, none on its way, and none may be tried. */

@@ -45,38 +45,68 @@ static void check_one(struct fae_pool *pool, uint64_t now_ms)
 
 /* ---- other workers ---- */
 
-/* Askers of other workers who wait although max connections are there; 0: nobody does. */
-static unsigned n_starving(const struct fae_pool *pool)
+struct others {
+    unsigned n_slots;  /* of all workers */
+    unsigned n_hungry; /* askers for whom no connection is being made ... */
+    unsigned n_poor;   /* ... and of them, in workers with less than their share, as many as that would serve */
+};
+
+static struct others look_at_others(const struct fae_pool *pool)
 {
     struct fae_upstream *up = pool->o.upstream;
-    unsigned n_slots = 0, n = 0;
+    unsigned share = fae_pool_share(pool);
+    struct others o = { 0 };
 
     for (unsigned i = 0; i < fae_upstream_workers(up); i++) {
         const struct fae_upstream_cell *cell = fae_upstream_cell(up, i);
-        unsigned has = atomic_load_explicit(&cell->n_slots, memory_order_relaxed);
+        unsigned has = atomic_load_explicit(&cell->n_slots, memory_order_relaxed), hungry;
         uint64_t waiting = FAE_STAT_GET(cell->now.waiting), connecting = FAE_STAT_GET(cell->now.connecting);
 
-        n_slots += has ? has : 1;
-        if (i != pool->o.slot && waiting > connecting)
-            n += (unsigned)(waiting - connecting);
+        o.n_slots += has ? has : 1;
+        if (i == pool->o.slot || waiting <= connecting)
+            continue;
+        hungry = (unsigned)(waiting - connecting);
+        o.n_hungry += hungry;
+        if (has < share)
+            o.n_poor += hungry < share - has ? hungry : share - has;
     }
-    return n_slots >= pool->o.rule.max ? n : 0;
+    return o;
 }
 
-/* Those that lay idle longest, but for one and those that are to be warm. */
-static void share(struct fae_pool *pool, uint64_t now_ms)
+/* Idle ones go to whoever is hungry, those that lay idle longest first, but for one and those that are to be warm. */
+static void give_up_idle(struct fae_pool *pool, unsigned n, uint64_t now_ms)
 {
-    unsigned keep = pool->o.rule.warm > 1 ? pool->o.rule.warm : 1, n;
-    struct fae_pool_conn *conn;
+    unsigned keep = pool->o.rule.warm > 1 ? pool->o.rule.warm : 1;
 
-    if (pool->n[FAE_POOL_IDLE] <= keep || !pool->o.upstream)
-        return;
-    for (n = n_starving(pool); n > 0 && pool->n[FAE_POOL_IDLE] > keep; n--) {
-        conn = oldest_idle(pool);
+    for (; n > 0 && pool->n[FAE_POOL_IDLE] > keep; n--) {
+        struct fae_pool_conn *conn = oldest_idle(pool);
+
         if (now_ms < conn->idle_since_ms + SPARE_MS)
             return;
         fae_pool_discard(conn);
     }
+}
+
+/* A worker that never has one idle would keep all it has for its own askers: beyond its share they go to poorer ones. */
+static void share(struct fae_pool *pool, uint64_t now_ms)
+{
+    unsigned has = atomic_load_explicit(&pool->cell->n_slots, memory_order_relaxed), most = fae_pool_share(pool);
+    struct others others;
+    bool all_taken;
+
+    pool->n_owed = 0;
+    pool->yields = false;
+    if (!pool->o.upstream || (has <= most && pool->n[FAE_POOL_IDLE] <= 1))
+        return;
+    others = look_at_others(pool);
+    all_taken = others.n_slots >= pool->o.rule.max;
+    if (all_taken)
+        give_up_idle(pool, others.n_hungry, now_ms);
+    if (has <= most)
+        return;
+    pool->yields = others.n_poor > 0;
+    if (all_taken)
+        pool->n_owed = others.n_poor < has - most ? others.n_poor : has - most;
 }
 
 /* ---- the server ---- */
