@@ -4,37 +4,16 @@
 local fae = require "fae"
 local redis = require "fae.redis"
 
-local command = redis.command
-local owns = {} -- pools that there are, by name
-
--- Names come from clients, so only those of pools are kept.
-local function find(name)
-  local own, err = redis.own(name)
-  if own then owns[name] = own end
-  return own, err
-end
-
 local rd = fae.servant "rd"
 
 rd.method("call", { args = { "string", "string", "..." }, route = 3,
   doc = "a command to a pool's server of its key: pool, command, arguments" },
-  function(_, name, cmd, ...)
-    local own = owns[name]
-    if not own then
-      local err
-      own, err = find(name)
-      if not own then return nil, err end
-    end
-    return command(own, cmd, ...)
-  end)
+  redis.call)
 
 rd.method("pipeline", { args = { "string", "array" },
   doc = "many commands at once, [[command, arguments...], ...]: the list of their replies, or of their errors" },
   function(_, name, commands)
-    local own, err = find(name)
-    if not own then return nil, err end
-    local replies
-    replies, err = fae.redis(name):pipeline(commands)
+    local replies, err = fae.redis(name):pipeline(commands)
     if not replies then return nil, err end
     return replies
   end)
@@ -60,13 +39,10 @@ end
 
 rd.method("fae_call", { args = { "string", "string", "array" }, alias = "rd_call",
   doc = "as rd.call, but command before pool, the arguments as a list, and a text as the answer" },
-  function(_, cmd, name, args)
-    local own, err = find(name)
-    if not own then return nil, err end
+  function(call, cmd, name, args)
     if #args == 0 then return nil, fae.err("BAD_ARGS", "rd_call: the list begins with the key") end
     if #args > 1000 then return nil, fae.err("LIMIT", "rd_call: at most 1000 arguments") end
-    local reply
-    reply, err = command(own, cmd, unpack(args))
+    local reply, err = redis.call(call, name, cmd, unpack(args))
     if reply == nil then return nil, err end
     return as_text(reply)
   end)

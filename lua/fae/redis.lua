@@ -74,8 +74,8 @@ local function row_of(cmd)
   return row
 end
 
---- command(own, cmd, ...) -> reply | nil, err: pool:call, for those who have looked up the pool (servants/rd.lua)
-function M.command(own, cmd, ...)
+-- pool:call, for those who have looked up the pool
+local function command(own, cmd, ...)
   local row = rows[cmd]
   if not row then
     local err
@@ -84,7 +84,6 @@ function M.command(own, cmd, ...)
   end
   return call_row(own, row, ...)
 end
-local command = M.command
 
 -- ---- pools ----
 
@@ -140,12 +139,28 @@ function M.pool(name)
   return pool
 end
 
---- own(name) -> what M.command takes | nil, err
+local named = {} -- own by name, of pools that there are: names come from clients
+
+--- own(name) -> what the functions beside this one take | nil, err
 function M.own(name)
-  local pool = M.pool(name)
-  local n, err = core.redis_servers(owns[pool].h)
+  local own = named[name]
+  if own then return own end
+  own = owns[M.pool(name)]
+  local n, err = core.redis_servers(own.h)
   if not n then return nil, err end
-  return owns[pool]
+  named[name] = own
+  return own
+end
+
+--- call(call, name, cmd, ...) -> reply | nil, err: pool:call by the pool's name, as method rd.call. In one piece, since
+-- each call of another function with ... costs some 30 ns.
+function M.call(_, name, cmd, ...)
+  local own, row = named[name], rows[cmd]
+  if own and row and row.single then return redis_call(own.h, nil, row.flags, row.name, ...) end
+  local err
+  own, err = M.own(name)
+  if not own then return nil, err end
+  return command(own, cmd, ...)
 end
 
 --- pool:call(cmd, ...) -> reply | nil, err. Any command, in any letters; waits.
