@@ -98,8 +98,10 @@ local function own_of(pool, what)
 end
 
 local function method_of(row, word)
+  local single, flags, name = row.single, row.flags, row.name
   return function(pool, ...)
     local own = owns[pool]
+    if single and own and not own.at then return redis_call(own.h, nil, flags, name, ...) end
     if not own then error(("that is no pool: pool:%s(...)"):format(word), 2) end
     return call_row(own, row, ...)
   end
