@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from harness import FAE, ROOT, SLOW, Node, free_port, wait_until
+from harness import FAE, ROOT, SLOW, Node, free_port, shim, wait_until
 from servers import Redis
 
 BACKENDS = os.path.join(ROOT, "spec", "e2e", "backends")
@@ -46,8 +46,10 @@ def run_spec(tmp_path, conf, name, **env):
     assert " 0 failures / 0 errors / 0 pending" in done.stdout, done.stdout
 
 
-def test_specs(servers, tmp_path):
-    run_spec(tmp_path, pools(servers), "redis_spec.lua")
+@pytest.mark.parametrize("how", ["plain", "stress", "one_byte"])
+def test_specs(servers, tmp_path, how):
+    env = {"plain": {}, "stress": {"FAE_TEST_GC": "stress"}, "one_byte": {"LD_PRELOAD": shim("onebyte")}}[how]
+    run_spec(tmp_path, pools(servers), "redis_spec.lua", **env)
 
 
 @pytest.mark.parametrize("pool", ["main", "many"])
