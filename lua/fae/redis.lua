@@ -23,7 +23,7 @@ local rows, redis_call = commands.known, core.redis_call
 -- Cuts the time to what the call has left. -> milliseconds that the connection waits for it
 local function cut_block(args, place, unit)
   local value = tonumber(args[place])
-  if not value or value < 0 then return nil end -- the server says what is wrong with it
+  if not value or value ~= value or value < 0 then return nil end -- the server says what is wrong with it
   local ms, left = value * unit, core.call:time_left()
   local most = left and math.max(left - math.min(DEADLINE_SPARE_MS, left / 2), 1)
   if most and (ms == 0 or ms > most) then

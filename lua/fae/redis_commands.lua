@@ -13,7 +13,8 @@
 --   block         how it says for how long: "last" or "first" argument in seconds, "word": BLOCK in milliseconds
 --   split         on several servers each gets its keys, step arguments a key; the answers are put together:
 --                 "values" in the order of asking, "sum", "same"
---   all           without keys, for every server: "sum", "same" or "concat" of the answers
+--   all           without keys, for every server: "sum", "same" or "concat" of the answers; all_sub: with these first
+--                 arguments
 --   refused       why it is not sent, and what to use instead; refused_sub: the same by its first argument
 local M = {}
 
@@ -85,7 +86,7 @@ add("ping echo", { all = "same", flags = READ })
 add("flushdb flushall", { all = "same" })
 add("scan randomkey time info lastsave command lolwut pubsub", { flags = READ })
 add("acl bgrewriteaof bgsave cluster config failover function latency module role save slowlog swapdb", {})
-add("script", { all = "same" })
+add("script", { all = "same", all_sub = { LOAD = true, FLUSH = true } })
 
 local shared = "the pool's connections are shared by many calls; "
 add("client", { refused_sub = {} })
@@ -181,6 +182,11 @@ function M.block(row, args, n)
     local at, streams = find_word(args, n, "BLOCK"), find_word(args, n, "STREAMS")
     if at and at < (streams or n) then return at + 1, 1 end
   end
+end
+
+--- goes_to_all(row, first argument): is it for every server?
+function M.goes_to_all(row, sub)
+  return row.all ~= nil and (not row.all_sub or (type(sub) == "string" and row.all_sub[sub:upper()] ~= nil))
 end
 
 --- refused(row, first argument) -> why it is not sent, or nil

@@ -43,6 +43,17 @@ end
 
 -- ---- looking at them ----
 
+local takes = { string = true, number = true, cdata = true }
+
+local function check_args(what, i, cmd)
+  for j = 2, #cmd do
+    if not takes[type(cmd[j])] then
+      return bad("%s: [%d] argument %d of %s is no string or number", what, i, j - 1, cmd[1])
+    end
+  end
+  return true
+end
+
 local function check_list(what, list)
   if #list > COMMANDS_MAX then return nil, core.err("LIMIT", ("%s: at most %d commands"):format(what, COMMANDS_MAX)) end
   for i = 1, #list do
@@ -51,6 +62,8 @@ local function check_list(what, list)
       return bad('%s: [%d] is no command, such as {"SET", "key", "value"}', what, i)
     end
     if not commands.row(cmd[1]) then return bad("%s: [%d] is no name of a command", what, i) end
+    local ok, err = check_args(what, i, cmd)
+    if not ok then return nil, err end
   end
   return true
 end

@@ -84,7 +84,7 @@ function M.place(own, row, args, n)
   local keys
   keys, err = commands.keys(row, args, n)
   if not keys then return bad("%s: %s", row.name, err) end
-  if #keys == 0 and row.all then return nil end
+  if #keys == 0 and commands.goes_to_all(row, args[1]) then return nil end
   if #keys == 0 then
     if row.single or row.count or row.word or row.first == 1 then return bad("%s takes a key", row.name) end
     return bad('%s has no key, and pool "%s" has %d servers: pool:server(i) is one of them', row.name, own.name,

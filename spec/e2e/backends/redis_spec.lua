@@ -6,6 +6,7 @@
 local fae = require "fae"
 
 local null = fae.null
+local by_bytes = os.getenv "LD_PRELOAD" ~= nil -- one at a time, which takes long
 local main, many = fae.redis "main", fae.redis "many"
 
 local function fails(code, text, value, err)
@@ -59,7 +60,7 @@ describe("replies", function()
     assert.equal(bytes, many:get(bytes))
     assert.equal("OK", main:set("", "empty"))
     assert.equal("empty", main:get "")
-    local long = ("x"):rep(3e6)
+    local long = ("x"):rep(by_bytes and 3e4 or 3e6)
     assert.equal("OK", main:set("long", long))
     assert.equal(long, main:get "long")
   end)
@@ -388,10 +389,12 @@ describe("subscriptions", function()
     local sub = main:subscribe("c", function() n = n + 1 end)
     until_true("heard", function() main:publish("c", "x") return n > 0 end)
     assert.is_true(main:client("KILL", "TYPE", "pubsub") >= 1)
+    until_true("lost", function() return sub:stats().lost == 1 end)
     n = 0
-    until_true("heard again", function() main:publish("c", "x") return n > 0 end)
-    assert.equal(1, sub:stats().lost)
-    assert.equal(1, sub:stats().connected)
+    until_true("heard again", function()
+      main:publish("c", "x")
+      return n > 0 and sub:stats().connected == 1
+    end)
     sub:stop()
   end)
 
@@ -399,8 +402,9 @@ describe("subscriptions", function()
     local n = 0
     local sub = main:subscribe("c", function(message) if message == "burst" then n = n + 1 end end)
     until_true("subscribed", function() return main:publish("c", "x") == 1 end)
-    main:eval("for i = 1, 20000 do redis.call('PUBLISH', 'c', 'burst') end", 0)
-    until_true("all of them", function() return n == 20000 end)
+    local n_all = by_bytes and 300 or 20000
+    main:eval("for i = 1, ARGV[1] do redis.call('PUBLISH', 'c', 'burst') end", 0, n_all)
+    until_true("all of them", function() return n == n_all end)
     assert.equal(0, sub:stats().dropped)
     sub:stop()
   end)
