@@ -88,9 +88,6 @@ local function in_memory()
   return b
 end
 
-suite("the kv store of the node", fae.kv)
-suite("a kv store in a table", over(in_memory()))
-
 -- One turn of the disk for all.
 local function side_by_side(n, fn)
   local fns = {}
@@ -239,3 +236,7 @@ describe("fae.kv", function()
     assert.truthy(tostring(err):find("waits", 1, true))
   end)
 end)
+
+-- Last: some of its many records would lie in the bucket that is moved above, one time in ten.
+suite("the kv store of the node", fae.kv)
+suite("a kv store in a table", over(in_memory()))
