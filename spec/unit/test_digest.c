@@ -29,6 +29,23 @@ static void test_known_answers(void **state)
     assert_memory_equal(back, sum, sizeof sum);
 }
 
+static void test_md5_answers(void **state)
+{
+    static const uint8_t empty[] = { 0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04,
+                                     0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8, 0x42, 0x7e };
+    static const uint8_t abc[] = { 0x90, 0x01, 0x50, 0x98, 0x3c, 0xd2, 0x4f, 0xb0,
+                                   0xd6, 0x96, 0x3f, 0x7d, 0x28, 0xe1, 0x7f, 0x72 };
+    uint8_t sum[FAE_MD5_BYTES];
+
+    (void)state;
+    fae_md5("", 0, sum);
+    assert_memory_equal(sum, empty, sizeof sum);
+    fae_md5("abc", 3, sum);
+    assert_memory_equal(sum, abc, sizeof sum);
+    fae_md5("", 0, sum);
+    assert_memory_equal(sum, empty, sizeof sum);
+}
+
 static void test_what_is_no_digest(void **state)
 {
     static const char *const rows[] = { "",
@@ -64,6 +81,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_answers),
+        cmocka_unit_test(test_md5_answers),
         cmocka_unit_test(test_what_is_no_digest),
         cmocka_unit_test(test_equal_and_random),
     };
