@@ -35,7 +35,7 @@ luajit.h     vm/
 event.h      (nowhere)
 event2/      net/
 hiredis      backend/redis_wire.c
-libmemcached backend/memcache.c
+libmemcached (nowhere)
 mysql        backend/mysql.c
 mongoc       backend/mongo.c
 zookeeper    cluster/
@@ -106,7 +106,7 @@ check_own_first() {
 check_headers_alone() {
     local flags
 
-    flags=$(pkg-config --cflags luajit libevent_core jansson msgpack libxxhash hiredis libmemcached) || return
+    flags=$(pkg-config --cflags luajit libevent_core jansson msgpack libxxhash hiredis) || return
     # shellcheck disable=SC2086 # flags are words
     find src -name '*.h' | sort | xargs -r -P "$(nproc)" -I {} \
         gcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Isrc $flags -idirafter /usr/include/lua5.1 -fsyntax-only -x c {} 2>&1

@@ -152,6 +152,8 @@ static const struct {
       "c.lua:1: shard \"U\": map: shard U has no pool for bucket 512\n" },
     { "memcache 'main' { servers = 'h:1', replica_num = 2 }",
       "c.lua:1: memcache \"main\": replica_num must be at most the number of servers (1), not 2\n" },
+    { "memcache 'main' { servers = { 'h:1', 'h:2*3' }, select = 'modulo' }",
+      "c.lua:1: memcache \"main\": servers: modulo knows no weights\n" },
     { "kv_backend 'rdis:main'", "c.lua:1: kv_backend must be local or redis:POOL, not \"rdis:main\"\n" },
     { "secrets { 'a', b = 1 }",
       "c.lua:1: secrets must be words in quotes, or a list of them such as { \"a\", \"b\" }, without names or gaps\n" },

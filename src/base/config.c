@@ -227,16 +227,17 @@ static const unsigned n_fence_opts = sizeof fence_opts / sizeof *fence_opts;
             "calls of one worker that wait for a connection to one server; one more is answered POOL_BUSY"),           \
         OPT("wait_ms", MS, pool.wait_ms, "200", 1, MINUTES(1), NULL,                                                   \
             "milliseconds a call waits for a connection before it is answered POOL_BUSY"),                             \
-        OPT("connect_timeout_ms", MS, pool.connect_timeout_ms, "1000", 1, MINUTES(1), NULL,                            \
-            "milliseconds a connection may take to be ready, with its handshake and login"),                           \
+        OPT("warm", UINT, pool.warm, "0", 0, 1000, NULL,                                                               \
+            "connections to each server that a worker keeps ready before they are needed")
+#define POOL_TIMES(OPT)                                                                                                \
+    OPT("connect_timeout_ms", MS, pool.connect_timeout_ms, "1000", 1, MINUTES(1), NULL,                                \
+        "milliseconds a connection may take to be ready, with its handshake and login"),                               \
         OPT("timeout_ms", MS, pool.timeout_ms, "1000", 1, MINUTES(10), NULL,                                           \
             "milliseconds an answer may take; then its connection is dropped. A call's own deadline may be earlier"),  \
         OPT("idle_ms", MS, pool.idle_ms, "60000", 0, MINUTES(1440), NULL,                                              \
             "milliseconds a connection may lie idle before it is closed; 0 means no limit"),                           \
         OPT("life_ms", MS, pool.life_ms, "3600000", 0, MINUTES(10080), NULL,                                           \
-            "milliseconds after which a connection is made anew, give or take a tenth; 0 means no limit"),             \
-        OPT("warm", UINT, pool.warm, "0", 0, 1000, NULL,                                                               \
-            "connections to each server that a worker keeps ready before they are needed")
+            "milliseconds after which a connection is made anew, give or take a tenth; 0 means no limit")
 #define POOL_BREAKER(OPT)                                                                                              \
     OPT("breaker_percent", UINT, pool.breaker_percent, "50", 0, 100, NULL,                                             \
         "share of a server's calls in 10 s that must fail before it is left alone for a while; 0 means it never is"),  \
@@ -261,19 +262,24 @@ static const struct fae_opt redis_opts[] = {
     REDIS("cert", STRING, cert, "", 0, 0, NULL, "tls: PEM file with a certificate to show"),
     REDIS("key", STRING, key, "", 0, 0, NULL, "tls: PEM file with its private key"),
     POOL_LIMITS(REDIS),
+    POOL_TIMES(REDIS),
     POOL_BREAKER(REDIS),
 };
 static const unsigned n_redis_opts = sizeof redis_opts / sizeof *redis_opts;
 
 static const struct fae_opt memcache_opts[] = {
     POOL_NAME(MEMCACHE, "the pool's name, a word: fae.memcache \"main\""),
-    MEMCACHE("select", ENUM, select, "ketama", 0, 0, "ketama|modulo",
-             "how a key finds its server: ketama is libmemcached's and PHP's consistent hash, modulo is fae's"),
+    MEMCACHE(
+        "select", ENUM, select, "ketama", 0, 0, "ketama|modulo",
+        "how a key finds its server: ketama as PHP's Memcached with OPT_LIBKETAMA_COMPATIBLE, which knows weights; modulo as "
+        "fae did"),
     MEMCACHE("replica_num", UINT, replica_num, "1", 1, 8, NULL,
-             "servers that a value is written to; it is read from the next one on a miss or when one is dead"),
+             "servers that a value is written to; it is read from the next one on a miss, or when one fails"),
     MEMCACHE("value_max", BYTES, value_max, "1MiB", 1, FAE_MESSAGE_CEILING, NULL,
-             "bytes of one value, as memcached's option -I says"),
-    POOL_LIMITS(MEMCACHE),
+             "bytes of one value; memcached's own limit is its option -I, 1 MiB with what belongs to an item"),
+    MEMCACHE("waiting_max", UINT, pool.waiting_max, "4096", 1, 100000, NULL,
+             "calls of one worker that wait for answers of one server; one more is answered POOL_BUSY"),
+    POOL_TIMES(MEMCACHE),
     POOL_BREAKER(MEMCACHE),
 };
 static const unsigned n_memcache_opts = sizeof memcache_opts / sizeof *memcache_opts;

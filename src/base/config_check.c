@@ -118,7 +118,6 @@ static const char *endpoint(const char *text)
     return fae_endpoint_parse(&e, text, why, sizeof why) == FAE_OK ? NULL : why;
 }
 
-/* libmemcached, Debian's, speaks no TLS. */
 static const char *plain_endpoint(const char *text)
 {
     return strncmp(text, "tls:", 4) == 0 ? "must be HOST:PORT or unix:/PATH: memcached is not spoken to over tls"
@@ -451,9 +450,12 @@ static void check_memcache(const struct teller *t, unsigned index)
 {
     const struct fae_config_memcache *memcache = &t->config->memcache[index];
     const struct fae_config_clash clash = { "memcache", index, "replica_num", "servers" };
+    const struct fae_config_clash weighs = { "memcache", index, "servers", "select" };
     unsigned n = count(memcache->pool.servers);
 
     check_pool(t, "memcache", index, &memcache->pool);
+    if (memcache->select == 1 && strchr(memcache->pool.servers, '*'))
+        tell(t, &weighs, "servers: modulo knows no weights");
     if (memcache->replica_num > n && n > 0)
         tell(t, &clash, "replica_num must be at most the number of servers (%u), not %" PRIu64, n,
              memcache->replica_num);

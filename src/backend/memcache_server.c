@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Calls of one memcached: how they are asked, and every way they end.
+ */
+#include "backend/memcache_server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backend/memcache_impl.h"
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/clock.h"
+
+#define QUEUE_BYTES (32u * FAE_MIB) /* of calls that are not answered; one may always be */
+
+static void on_late(void *arg);
+
+/* ---- life ---- */
+
+struct fae_memcache_server *fae_memcache_server_new(const struct fae_memcache_server_opts *opts)
+{
+    struct fae_memcache_server *s = fae_zalloc(sizeof *s);
+    char row[FAE_UPSTREAM_NAME_MAX + FAE_ENDPOINT_TEXT];
+
+    s->o = *opts;
+    s->o.pool = NULL; /* copied into name */
+    s->endpoint = *opts->endpoint;
+    s->o.endpoint = &s->endpoint;
+    snprintf(s->name, sizeof s->name, "memcache %s %s", opts->pool, s->endpoint.text);
+    snprintf(row, sizeof row, "memcache/%s/%s", opts->pool, s->endpoint.text);
+    s->up = fae_upstream_get(opts->upstreams, row, opts->slot);
+    s->cell = s->up ? fae_upstream_cell(s->up, opts->slot) : NULL;
+    fae_list_init(&s->waiting);
+    fae_list_init(&s->asked);
+    fae_timer_init(&s->late, opts->loop, on_late, s);
+    fae_memcache_link_init(s);
+    return s;
+}
+
+const char *fae_memcache_server_name(const struct fae_memcache_server *s)
+{
+    return s->name;
+}
+
+bool fae_memcache_server_quiet(const struct fae_memcache_server *s)
+{
+    return s->n_live == 0;
+}
+
+void fae_memcache_show(const struct fae_memcache_server *s)
+{
+    FAE_STAT_SET(s->cell->now.connecting, s->state == FAE_MEMCACHE_CONNECTING);
+    FAE_STAT_SET(s->cell->now.used, s->state == FAE_MEMCACHE_OPEN && s->n_calls > 0);
+    FAE_STAT_SET(s->cell->now.idle, s->state == FAE_MEMCACHE_OPEN && s->n_calls == 0);
+    FAE_STAT_SET(s->cell->now.waiting, s->state == FAE_MEMCACHE_OPEN ? 0 : s->n_calls);
+}
+
+/* ---- the ends of calls ---- */
+
+const char *fae_memcache_sentence(struct fae_memcache_server *s, const char *what)
+{
+    snprintf(s->why, sizeof s->why, "%s: %s", s->name, what);
+    return s->why;
+}
+
+void fae_memcache_settle(struct fae_memcache_server *s, struct fae_memcache_call *call,
+                         enum fae_breaker_outcome outcome, const struct fae_memcache_answer *answer)
+{
+    bool was_telling = s->telling;
+
+    FAE_ASSERT(!call->over);
+    call->over = true;
+    fae_upstream_end(s->up, &s->o.breaker, s->o.slot, call->permit, outcome, s->o.loop->now_ms);
+    if (call->cancelled)
+        return;
+    s->n_live--;
+    s->telling = true;
+    call->done(call, answer);
+    s->telling = was_telling;
+}
+
+void fae_memcache_drop(struct fae_memcache_server *s, struct fae_memcache_call *call)
+{
+    FAE_ASSERT(call->over);
+    if (s->at == call)
+        s->at = NULL;
+    fae_list_del(&call->node);
+    s->n_calls--;
+    s->n_bytes -= call->len;
+    free(call);
+}
+
+void fae_memcache_fail(struct fae_memcache_server *s, struct fae_memcache_call *call, enum fae_breaker_outcome outcome,
+                       enum fae_err err, const char *what)
+{
+    struct fae_memcache_answer answer = { .err = err, .why = fae_memcache_sentence(s, what) };
+
+    fae_memcache_settle(s, call, outcome, &answer);
+    fae_memcache_drop(s, call);
+}
+
+void fae_memcache_server_free(struct fae_memcache_server **server)
+{
+    struct fae_memcache_server *s = *server;
+
+    *server = NULL;
+    if (!s)
+        return;
+    FAE_ASSERT(!s->telling);
+    fae_memcache_link_fini(s);
+    fae_list_splice(&s->asked, &s->waiting);
+    while (!fae_list_empty(&s->asked)) {
+        struct fae_memcache_call *call = FAE_MEMCACHE_FIRST(&s->asked);
+
+        if (call->over)
+            fae_memcache_drop(s, call);
+        else
+            fae_memcache_fail(s, call, FAE_BREAKER_VOID, FAE_CLOSED, "the pool ended");
+    }
+    fae_timer_stop(&s->late);
+    if (s->up) {
+        fae_memcache_show(s);
+        fae_upstream_put(s->up, s->o.slot);
+    }
+    free(s);
+}
+
+/* ---- deadlines ---- */
+
+static uint64_t due_ms(const struct fae_memcache_server *s, const struct fae_memcache_call *call)
+{
+    return call->asked_ms + s->o.timeout_ms;
+}
+
+/* The oldest: what is asked is older than what waits, and both are in order. One that is answered counts too, since its
+ * command must end. */
+static struct fae_memcache_call *oldest(struct fae_memcache_server *s)
+{
+    if (!fae_list_empty(&s->asked))
+        return FAE_MEMCACHE_FIRST(&s->asked);
+    return fae_list_empty(&s->waiting) ? NULL : FAE_MEMCACHE_FIRST(&s->waiting);
+}
+
+static void time_out(struct fae_memcache_server *s, struct fae_memcache_call *call)
+{
+    char text[64];
+
+    if (!call->on_wire && !call->again) {
+        snprintf(text, sizeof text, "no connection within %u ms", s->o.timeout_ms);
+        FAE_MEMCACHE_STAT(s, busy, 1);
+        fae_memcache_fail(s, call, FAE_BREAKER_VOID, FAE_UNAVAILABLE, text);
+        return;
+    }
+    snprintf(text, sizeof text, "no answer within %u ms", s->o.timeout_ms);
+    FAE_MEMCACHE_STAT(s, timeouts, 1);
+    fae_memcache_fail(s, call, FAE_BREAKER_FAILED, call->op == FAE_MEMCACHE_GET ? FAE_TIMEOUT : FAE_UNKNOWN, text);
+}
+
+static void on_late(void *arg)
+{
+    struct fae_memcache_server *s = arg;
+    struct fae_memcache_call *call;
+    uint64_t now_ms = fae_now_ms();
+    bool asked = false;
+
+    while ((call = oldest(s)) && due_ms(s, call) <= now_ms) {
+        asked |= call->sent;
+        if (call->over)
+            fae_memcache_drop(s, call);
+        else
+            time_out(s, call);
+    }
+    if (asked) {
+        fae_memcache_tell(s, "it does not answer");
+        if (s->state == FAE_MEMCACHE_OPEN)
+            fae_memcache_lose(s, "the connection was ended, since it does not answer");
+    }
+    call = oldest(s);
+    if (call)
+        fae_timer_start_at(&s->late, due_ms(s, call));
+}
+
+/* ---- asking ---- */
+
+static enum fae_err refused(struct fae_memcache_server *s, struct fae_memcache_answer *answer, enum fae_err err,
+                            const char *what, uint32_t retry_after_ms)
+{
+    *answer = (struct fae_memcache_answer){ .err = err,
+                                            .why = fae_memcache_sentence(s, what),
+                                            .retry_after_ms = retry_after_ms };
+    return err;
+}
+
+enum fae_err fae_memcache_ask(struct fae_memcache_server *s, struct fae_memcache_call *call,
+                              struct fae_memcache_answer *answer_out)
+{
+    uint64_t now_ms = s->o.loop->now_ms;
+    uint32_t retry_after_ms = 0;
+
+    if (!s->up)
+        return refused(s, answer_out, FAE_UNAVAILABLE, "the node has too many servers in all pools", 0);
+    if (s->n_calls >= s->o.waiting_max || (s->n_bytes && s->n_bytes + call->len > QUEUE_BYTES)) {
+        FAE_MEMCACHE_STAT(s, busy, 1);
+        return refused(s, answer_out, FAE_POOL_BUSY, "too many calls wait for its answers", 0);
+    }
+    if (!fae_upstream_enter(s->up, &s->o.breaker, s->o.slot, now_ms, &call->permit, &retry_after_ms))
+        return refused(s, answer_out, FAE_CIRCUIT_OPEN, fae_err_text(FAE_CIRCUIT_OPEN), retry_after_ms);
+    if (s->state == FAE_MEMCACHE_DOWN && now_ms < s->retry_ms) {
+        fae_upstream_end(s->up, &s->o.breaker, s->o.slot, call->permit, FAE_BREAKER_VOID, now_ms);
+        return refused(s, answer_out, FAE_UNAVAILABLE, "it was not reached a moment ago",
+                       (uint32_t)(s->retry_ms - now_ms));
+    }
+    call->asked_ms = fae_now_ms();
+    call->answered = call->at_key = call->at_byte = 0;
+    call->sent = call->on_wire = call->last = call->again = call->over = call->cancelled = call->too_long = false;
+    fae_list_add_tail(&s->waiting, &call->node);
+    s->n_calls++;
+    s->n_live++;
+    s->n_bytes += call->len;
+    if (s->state == FAE_MEMCACHE_OPEN)
+        fae_later(s->o.loop, &s->flush);
+    else if (s->state == FAE_MEMCACHE_DOWN)
+        fae_memcache_dial(s);
+    if (!fae_timer_running(&s->late))
+        fae_timer_start_at(&s->late, due_ms(s, call));
+    return FAE_OK;
+}
+
+bool fae_memcache_cancel(struct fae_memcache_server *s, struct fae_memcache_call *call)
+{
+    if (call->over)
+        return false;
+    call->cancelled = true;
+    s->n_live--;
+    if (call->sent)
+        return true; /* its answer will come, and is for nobody */
+    fae_memcache_settle(s, call, FAE_BREAKER_VOID, NULL);
+    fae_memcache_drop(s, call);
+    return false;
+}
+
+void fae_memcache_server_tick(struct fae_memcache_server *s)
+{
+    uint64_t now_ms = s->o.loop->now_ms;
+
+    if (!s->up)
+        return;
+    if (s->n_calls)
+        s->quiet_ms = now_ms;
+    if (s->state == FAE_MEMCACHE_OPEN && s->n_calls == 0 &&
+        ((s->o.idle_ms && now_ms >= s->quiet_ms + s->o.idle_ms) || (s->ends_ms && now_ms >= s->ends_ms)))
+        fae_memcache_hang_up(s);
+    fae_memcache_show(s);
+}
