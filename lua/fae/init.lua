@@ -12,6 +12,7 @@ return {
   call = require("fae.call").call,
   remote = require("fae.remote").new,
   breaker = require("fae.breaker").new,
+  memcache = require("fae.memcache").new,
   config = require("fae.config").get,
   cache = require "fae.cache",
   log = require "fae.log",

@@ -166,6 +166,7 @@ void fae_bind_metrics(lua_State *L);
 void fae_bind_plugin(lua_State *L);
 void fae_bind_remote(lua_State *L);
 void fae_bind_breaker(lua_State *L);
+void fae_bind_memcache(lua_State *L);
 void fae_bind_cache(lua_State *L);
 void fae_bind_kv(lua_State *L);
 void fae_bind_id(lua_State *L);
