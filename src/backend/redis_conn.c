@@ -367,7 +367,7 @@ static void receive(struct fae_redis_conn *c)
 {
     uint8_t bytes[READ_BYTES];
 
-    for (unsigned i = 0; c->state != FAE_REDIS_DEAD && (i < READS_A_TURN || fae_stream_pending(&c->stream)); i++) {
+    for (unsigned i = 0; c->state != FAE_REDIS_DEAD && i < READS_A_TURN && !c->stream.deaf; i++) {
         ssize_t n = fae_stream_recv(&c->stream, bytes, sizeof bytes);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -382,6 +382,8 @@ static void receive(struct fae_redis_conn *c)
         if (c->state == FAE_REDIS_DEAD || ((size_t)n < sizeof bytes && !fae_stream_pending(&c->stream)))
             return;
     }
+    if (c->state != FAE_REDIS_DEAD && fae_stream_pending(&c->stream) && !c->stream.deaf)
+        fae_stream_again(&c->stream);
 }
 
 static void on_readable(void *arg)

@@ -180,6 +180,10 @@ static void on_timer(void *arg)
         fail(s, s->why);
         return;
     }
+    if (s->state == FAE_STREAM_OPEN) {
+        s->o.ops->readable(s->o.arg);
+        return;
+    }
     snprintf(s->why, sizeof s->why, "did not accept the connection in time");
     try_next(s);
 }
@@ -232,6 +236,11 @@ bool fae_stream_pending(const struct fae_stream *s)
     return s->tls && fae_tls_pending(s->tls);
 }
 
+void fae_stream_again(struct fae_stream *s)
+{
+    fae_timer_start(&s->timer, 0);
+}
+
 static void watch_wanted(struct fae_stream *s)
 {
     bool writes = s->wants_write || (s->tls && fae_tls_wants_write(s->tls));
@@ -249,6 +258,8 @@ void fae_stream_listen(struct fae_stream *s, bool listens)
 {
     s->deaf = !listens;
     watch_wanted(s);
+    if (listens && fae_stream_pending(s))
+        fae_stream_again(s);
 }
 
 const char *fae_stream_why(const struct fae_stream *s)

@@ -72,8 +72,9 @@ void fae_stream_close(struct fae_stream *stream);
 /* As recv and send of a non-blocking socket: EAGAIN when there is nothing, or no room. */
 ssize_t fae_stream_recv(struct fae_stream *stream, void *into, size_t size);
 ssize_t fae_stream_send(struct fae_stream *stream, const void *bytes, size_t len);
-/* More can be received at once, of which no event will tell. */
+/* More can be received at once, of which no event will tell: who does not want it now asks to be told again. */
 bool fae_stream_pending(const struct fae_stream *stream);
+void fae_stream_again(struct fae_stream *stream);
 /* Tells when it can be written again, until it is told no. */
 void fae_stream_want_write(struct fae_stream *stream, bool wants);
 /* Whether it tells what can be received; it does from the start. */

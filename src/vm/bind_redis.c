@@ -21,6 +21,7 @@ static const char handle_key;
 
 /* A pool by name. It is looked up again when the configuration has changed. */
 struct handle {
+    const void *kind; /* &handle_key: it is one */
     struct fae_redis *redis;
     uint32_t version;
     char name[];
@@ -28,22 +29,19 @@ struct handle {
 
 /* ---- handles ---- */
 
-/* luaL_checkudata would intern the name of the type each time. */
-static struct handle *check_handle(lua_State *L, int mark)
+/* Metatables need not be looked at: luaL_checkudata would intern the name of the type each time. */
+static struct handle *check_handle(lua_State *L)
 {
     struct handle *h = lua_touserdata(L, 1);
 
-    if (!h || !lua_getmetatable(L, 1))
+    if (!h || lua_objlen(L, 1) < sizeof *h || h->kind != &handle_key)
         luaL_typerror(L, 1, "redis pool");
-    if (!lua_rawequal(L, -1, mark))
-        luaL_typerror(L, 1, "redis pool");
-    lua_pop(L, 1);
     return h;
 }
 
-struct fae_redis *fae_redis_pool_here(lua_State *L, int mark)
+struct fae_redis *fae_redis_pool_here(lua_State *L)
 {
-    struct handle *h = check_handle(L, mark);
+    struct handle *h = check_handle(L);
     const struct fae_backends *backends = fae_vm_of(L)->o.backends;
 
     if (!backends) {
@@ -57,11 +55,6 @@ struct fae_redis *fae_redis_pool_here(lua_State *L, int mark)
     if (!h->redis)
         fae_nil_err(L, FAE_UNKNOWN_POOL, "redis %s: no such pool", h->name);
     return h->redis;
-}
-
-static struct fae_redis *pool_here(lua_State *L)
-{
-    return fae_redis_pool_here(L, lua_upvalueindex(1));
 }
 
 unsigned fae_redis_server_here(lua_State *L, const struct fae_redis *redis)
@@ -79,18 +72,17 @@ static int l_redis_open(lua_State *L)
     const char *name = luaL_checklstring(L, 1, &len);
     struct handle *h = lua_newuserdata(L, sizeof *h + len + 1);
 
+    h->kind = &handle_key;
     h->redis = NULL;
     h->version = 0;
     memcpy(h->name, name, len + 1);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_setmetatable(L, -2);
     return 1;
 }
 
 /* redis_servers(handle) -> n | nil, err */
 static int l_redis_servers(lua_State *L)
 {
-    const struct fae_redis *redis = pool_here(L);
+    const struct fae_redis *redis = fae_redis_pool_here(L);
 
     if (!redis)
         return 2;
@@ -101,7 +93,7 @@ static int l_redis_servers(lua_State *L)
 /* redis_server_name(handle, i) -> "tcp://10.0.0.1:6379" | nil, err */
 static int l_redis_server_name(lua_State *L)
 {
-    const struct fae_redis *redis = pool_here(L);
+    const struct fae_redis *redis = fae_redis_pool_here(L);
 
     if (!redis)
         return 2;
@@ -112,7 +104,7 @@ static int l_redis_server_name(lua_State *L)
 /* redis_pick(handle, key) -> i | nil, err */
 static int l_redis_pick(lua_State *L)
 {
-    const struct fae_redis *redis = pool_here(L);
+    const struct fae_redis *redis = fae_redis_pool_here(L);
     const char *key;
     size_t len;
 
@@ -159,22 +151,28 @@ static bool make_int64(lua_State *L, int idx)
     return true;
 }
 
-/* The value at idx (an absolute one), which is made a string. */
-static bool arg_here(lua_State *L, int idx, struct fae_redis_arg *arg)
+/* What is no string yet; false: it cannot be one. */
+static bool make_string(lua_State *L, int idx, int type)
 {
     char buf[32];
     size_t len;
 
-    if (lua_type(L, idx) == LUA_TNUMBER) {
-        len = number_text(lua_tonumber(L, idx), buf);
-        if (len == 0)
-            return false;
-        lua_pushlstring(L, buf, len);
-        lua_replace(L, idx);
-    } else if (lua_type(L, idx) == LUA_CDATA && !make_int64(L, idx)) {
+    if (type == LUA_CDATA)
+        return make_int64(L, idx);
+    len = type == LUA_TNUMBER ? number_text(lua_tonumber(L, idx), buf) : 0;
+    if (len == 0)
         return false;
-    }
-    if (lua_type(L, idx) != LUA_TSTRING)
+    lua_pushlstring(L, buf, len);
+    lua_replace(L, idx);
+    return true;
+}
+
+/* The value at idx (an absolute one), which is made a string. */
+static bool arg_here(lua_State *L, int idx, struct fae_redis_arg *arg)
+{
+    int type = lua_type(L, idx);
+
+    if (__builtin_expect(type != LUA_TSTRING, 0) && !make_string(L, idx, type))
         return false;
     arg->text = lua_tolstring(L, idx, &arg->len);
     return true;
@@ -192,6 +190,10 @@ bool fae_redis_args_here(lua_State *L, int first, int last, struct fae_redis_arg
 {
     int n = last - first + 1;
 
+    if (n < 1 || lua_type(L, first) != LUA_TSTRING) {
+        fae_nil_err(L, FAE_BAD_ARGS, "redis: a command begins with its name");
+        return false;
+    }
     args->args = args->few;
     if (n > FAE_REDIS_ARGS)
         args->args = lua_newuserdata(L, (size_t)n * sizeof *args->args);
@@ -200,10 +202,6 @@ bool fae_redis_args_here(lua_State *L, int first, int last, struct fae_redis_arg
             bad_arg(L, i, first + i);
             return false;
         }
-    if (n < 1 || lua_type(L, first) != LUA_TSTRING || args->args[0].len == 0) {
-        fae_nil_err(L, FAE_BAD_ARGS, "redis: a command begins with its name");
-        return false;
-    }
     return true;
 }
 
@@ -475,7 +473,7 @@ static void on_cancel(void *arg)
 static int call_and_wait(lua_State *L, struct fae_redis *redis, unsigned server,
                          const struct fae_redis_command *commands, unsigned n, bool batch)
 {
-    unsigned flags = (unsigned)luaL_checkint(L, 3);
+    unsigned flags = (unsigned)lua_tointeger(L, 3);
     struct fae_redis_outcome outcome;
     struct fae_redis_wait *wait;
     struct fae_task *task;
@@ -509,7 +507,7 @@ static unsigned server_of(lua_State *L, const struct fae_redis *redis, const str
 /* redis_call(handle, i or nil, flags, cmd, ...) -> reply | nil, err.  Waits. flags: 1 = it may be sent again. */
 static int l_redis_call(lua_State *L)
 {
-    struct fae_redis *redis = pool_here(L);
+    struct fae_redis *redis = fae_redis_pool_here(L);
     int last = lua_gettop(L);
     struct fae_redis_args args;
     struct fae_redis_command command;
@@ -523,7 +521,7 @@ static int l_redis_call(lua_State *L)
 /* redis_batch(handle, i, flags, {{cmd, ...}, ...}) -> replies | nil, err.  Waits. Numbers in the lists become strings. */
 static int l_redis_batch(lua_State *L)
 {
-    struct fae_redis *redis = pool_here(L);
+    struct fae_redis *redis = fae_redis_pool_here(L);
     struct fae_redis_command *commands;
     unsigned n;
 
@@ -543,24 +541,7 @@ static const luaL_Reg functions[] = {
     { NULL, NULL },
 };
 
-void fae_redis_push_mark(lua_State *L)
-{
-    lua_pushlightuserdata(L, (void *)&handle_key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        lua_createtable(L, 0, 1);
-        lua_pushliteral(L, "redis pool");
-        lua_setfield(L, -2, "__metatable");
-        lua_pushlightuserdata(L, (void *)&handle_key);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, LUA_REGISTRYINDEX);
-    }
-}
-
-/* All functions share the metatable of pools. */
 void fae_bind_redis(lua_State *L)
 {
-    fae_redis_push_mark(L);
-    luaL_openlib(L, NULL, functions, 1);
+    luaL_register(L, NULL, functions);
 }

@@ -21,10 +21,8 @@ struct fae_redis_wait {
     struct fae_redis_wait *next_spare;
 };
 
-/* Pushes the metatable of pools, which functions have for an upvalue. */
-void fae_redis_push_mark(lua_State *L);
-/* The pool at 1, whose metatable stands at `mark`; NULL: nil, err are pushed. */
-struct fae_redis *fae_redis_pool_here(lua_State *L, int mark);
+/* The pool at 1; NULL: nil, err are pushed. */
+struct fae_redis *fae_redis_pool_here(lua_State *L);
 /* The number of a server at 2. */
 unsigned fae_redis_server_here(lua_State *L, const struct fae_redis *redis);
 

@@ -162,7 +162,7 @@ static int l_redis_borrow(lua_State *L)
 {
     struct fae_redis_outcome outcome;
     struct fae_redis_loan *loan;
-    struct fae_redis *redis = fae_redis_pool_here(L, lua_upvalueindex(2));
+    struct fae_redis *redis = fae_redis_pool_here(L);
     struct fae_task *task;
     struct fae_redis_lent *h;
     unsigned server;
@@ -363,7 +363,7 @@ static const luaL_Reg functions[] = {
     { "redis_conn_give", l_redis_conn_give },   { NULL, NULL },
 };
 
-/* Their upvalues: the metatable of connections, and that of pools. */
+/* Their upvalue: the metatable of connections. */
 void fae_bind_redis_conn(lua_State *L)
 {
     lua_pushlightuserdata(L, (void *)&conn_key);
@@ -379,6 +379,5 @@ void fae_bind_redis_conn(lua_State *L)
         lua_pushvalue(L, -2);
         lua_rawset(L, LUA_REGISTRYINDEX);
     }
-    fae_redis_push_mark(L);
-    luaL_openlib(L, NULL, functions, 2);
+    luaL_openlib(L, NULL, functions, 1);
 }
