@@ -335,7 +335,7 @@ def test_a_pool_that_changes_ends_with_its_last_call():
 
 def test_connections_end_with_their_worker():
     with Redis() as redis:
-        conf = pool_of(redis, more=", max = 3")
+        conf = pool_of(redis, more=", max = 3, wait_ms = 5000")
         with Node(conf, servants={"load.lua": LOAD}, expect=["died of signal 9"]) as node:
             for _ in range(3):
                 with node.client() as c:
@@ -351,7 +351,7 @@ def test_connections_end_with_their_worker():
 
 
 def test_those_who_hang_up_leave_nothing():
-    with Redis() as redis, Node(pool_of(redis, more=", max = 4"), servants={"load.lua": LOAD}) as node:
+    with Redis() as redis, Node(pool_of(redis, more=", max = 4, wait_ms = 5000"), servants={"load.lua": LOAD}) as node:
         for _ in range(10):
             with node.client() as c:
                 for _ in range(3):

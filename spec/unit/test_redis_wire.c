@@ -296,6 +296,7 @@ static void what_is_no_reply(void **state)
         "\x91\x92",
         "*2\r\n:1\r\nx",
         "$\r\n",
+        "$999999\r24\n*\r\nabc",
         "$00000000000000000000000000000000005\r\nhello\r\n",
     };
     struct read r;

@@ -246,7 +246,7 @@ static size_t read_number(const char *p, size_t len, long long *n_out)
 
     for (i = 0; i < len && p[i] >= '0' && p[i] <= '9'; i++)
         n = n > BULK_MAX ? n : n * 10 + (p[i] - '0');
-    if (i == 0 || i + 2 > len || p[i] != '\r')
+    if (i == 0 || i + 2 > len || p[i] != '\r' || p[i + 1] != '\n')
         return 0;
     *n_out = n;
     return i + 2;
