@@ -69,13 +69,32 @@ static void open_node(void)
     FAE_ASSERT(bind(fd, (struct sockaddr *)&node.addr, node.addr_len) == 0);
     FAE_ASSERT(listen(fd, 16) == 0);
     FAE_ASSERT(fae_loop_init(&node.loop) == FAE_OK);
+    node.loop.after_turn = stop_turn;
     FAE_ASSERT(fae_admin_open(&node.admin, &node.loop, fd, &node.config, &source) == FAE_OK);
     close(fd);
 }
 
+static bool stop_turn(void *arg)
+{
+    (void)arg;
+    fae_loop_stop(&node.loop);
+    return false;
+}
+
+static void on_nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* The loop's own turn: its timers are not libevent's. */
 static void turn(void)
 {
-    event_base_loop(node.loop.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    struct fae_timer now;
+
+    fae_timer_init(&now, &node.loop, on_nothing, NULL);
+    fae_timer_start(&now, 0);
+    fae_loop_run(&node.loop);
+    fae_timer_stop(&now);
 }
 
 /* False at the end of the connection. */
