@@ -42,6 +42,13 @@ static void *region(size_t (*size)(const void *arg), void (*init)(void *mem, con
     return mem;
 }
 
+static bool stop_turn(void *arg)
+{
+    (void)arg;
+    fae_loop_stop(&node.loop);
+    return false;
+}
+
 static void open_node(void)
 {
     static const struct fae_log_opts quiet = { .level = FAE_LOG_ERROR };
@@ -72,13 +79,6 @@ static void open_node(void)
     node.loop.after_turn = stop_turn;
     FAE_ASSERT(fae_admin_open(&node.admin, &node.loop, fd, &node.config, &source) == FAE_OK);
     close(fd);
-}
-
-static bool stop_turn(void *arg)
-{
-    (void)arg;
-    fae_loop_stop(&node.loop);
-    return false;
 }
 
 static void on_nothing(void *arg)
