@@ -174,11 +174,11 @@ end
 local function check_channels(what, channels)
   if type(channels) == "string" then return { channels } end
   if type(channels) ~= "table" or #channels == 0 or #channels > CHANNELS_MAX then
-    error(("pool:%s takes a channel, or a list of 1 to %d"):format(what, CHANNELS_MAX), 4)
+    error(("pool:%s takes a channel, or a list of 1 to %d"):format(what, CHANNELS_MAX), 3)
   end
   local own = {}
   for i = 1, #channels do
-    if type(channels[i]) ~= "string" then error(("pool:%s: channel %d is no string"):format(what, i), 4) end
+    if type(channels[i]) ~= "string" then error(("pool:%s: channel %d is no string"):format(what, i), 3) end
     own[i] = channels[i]
   end
   return own
@@ -189,7 +189,7 @@ local function check_options(what, options)
     if (key ~= "queue" and key ~= "worker") or type(value) ~= "number" or value < (key == "queue" and 1 or 0) or
       value % 1 ~= 0 then
       error(("pool:%s: the options are queue, messages that may wait, and worker, who alone subscribes; not %s"):format(
-        what, tostring(key)), 4)
+        what, tostring(key)), 3)
     end
   end
   return options or {}
@@ -200,7 +200,7 @@ function M.new(own, word, channels, fn, options)
   local what = word:lower()
   channels = check_channels(what, channels)
   options = check_options(what, options)
-  if type(fn) ~= "function" then error(("pool:%s takes a function, which gets message and channel"):format(what), 3) end
+  if type(fn) ~= "function" then error(("pool:%s takes a function, which gets message and channel"):format(what), 2) end
   local subscription = setmetatable({}, mark)
   local sub = {
     own = own, word = word, channels = channels, fn = fn, queue_max = options.queue or QUEUE_MAX, stopped = false,

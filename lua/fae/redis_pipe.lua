@@ -19,7 +19,7 @@ local Collector = {}
 
 local function collect(collector, cmd, ...)
   local list = lists[collector]
-  if not list then error("that collects no commands: p:set(...)", 3) end
+  if not list then error("that collects no commands: p:set(...)", 2) end
   list[#list + 1] = { cmd, ... }
   return #list
 end
@@ -122,7 +122,7 @@ function M.pipeline(own, what)
     collector, list = new_collector()
     what(collector)
   end
-  if type(list) ~= "table" then error("pool:pipeline takes a list of commands, or a function", 3) end
+  if type(list) ~= "table" then error("pool:pipeline takes a list of commands, or a function", 2) end
   local ok, err = check_list("pipeline", list)
   if not ok then return nil, err end
   local parts, flags = plan(own, list)
@@ -173,7 +173,7 @@ local function keys_list(keys) return type(keys) == "table" and keys or { keys }
 
 --- alone(own, key or keys, fn) -> what fn(conn) returned | nil, err
 function M.alone(own, keys, fn)
-  if type(fn) ~= "function" then error("pool:alone takes a key and a function", 3) end
+  if type(fn) ~= "function" then error("pool:alone takes a key and a function", 2) end
   local at, err = route.pick_all(own, keys_list(keys), "alone")
   if not at then return nil, err end
   local state = {}
@@ -193,7 +193,7 @@ end
 
 local function check_options(options)
   for key in pairs(options or {}) do
-    if key ~= "watch" then error(("pool:multi: the option is watch, not %s"):format(tostring(key)), 4) end
+    if key ~= "watch" then error(("pool:multi: the option is watch, not %s"):format(tostring(key)), 3) end
   end
   return options and options.watch ~= nil and keys_list(options.watch) or nil
 end
@@ -299,7 +299,7 @@ end
 -- what is to be done; it is sent when fn returned, as one transaction on a connection of its own. Nothing is done when
 -- fn raises, returns false, or returns nil, err. CONFLICT: a watched key was changed meanwhile.
 function M.multi(own, keys, fn, options)
-  if type(fn) ~= "function" then error("pool:multi takes a key, or a list of keys, and a function", 3) end
+  if type(fn) ~= "function" then error("pool:multi takes a key, or a list of keys, and a function", 2) end
   local watched = check_options(options)
   local all = { unpack(keys_list(keys)) }
   for _, key in ipairs(watched or {}) do all[#all + 1] = key end

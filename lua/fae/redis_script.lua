@@ -40,9 +40,9 @@ end
 
 --- new(own, source[, {read_only = true}]) -> script
 function M.new(own, source, options)
-  if type(source) ~= "string" then error("pool:script takes a script's text", 3) end
+  if type(source) ~= "string" then error("pool:script takes a script's text", 2) end
   for key in pairs(options or {}) do
-    if key ~= "read_only" then error(("pool:script: the option is read_only, not %s"):format(tostring(key)), 3) end
+    if key ~= "read_only" then error(("pool:script: the option is read_only, not %s"):format(tostring(key)), 2) end
   end
   local script = setmetatable({}, mark)
   scripts[script] = { own = own, source = source, flags = options and options.read_only and commands.READ or 0 }

@@ -106,6 +106,17 @@ describe("errors", function()
     assert.is_nil(main:get "k")
   end)
 
+  it("tell what is too long, either way", function()
+    local max = require("fae.node").about().message_max
+    fails("LIMIT", "longer than message_max", main:set("k", ("x"):rep(max + 5000)))
+    assert.is_nil(main:get "k")
+    if by_bytes then return end
+    fails("LIMIT", "longer than message_max", main:eval("return ('x'):rep(ARGV[1])", 0, max + 5000))
+    assert.equal("PONG", main:ping())
+    local list = main:eval("return {1, ('x'):rep(ARGV[1])}", 0, max - 100)
+    assert.equal(max - 100, #list[2])
+  end)
+
   it("tell whom nobody reached", function()
     local err = fails("UNAVAILABLE", "redis down tcp://127.0.0.1:", fae.redis("down"):get "k")
     assert.is_true(err.retryable)
