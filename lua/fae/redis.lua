@@ -129,13 +129,19 @@ local function object(own)
   return pool
 end
 
---- fae.redis(name) -> pool. The same object for the same name. Never fails: whether there is such a pool shows when it
--- is called, since a reload may bring or take it.
+local function open(name)
+  local word, number = name:match "^(.*)#([1-9]%d?%d?)$"
+  if word then return object { name = word, h = core.redis_open(word), at = number - 1 } end
+  return object { name = name, h = core.redis_open(name) }
+end
+
+--- fae.redis(name) -> pool. The same object for the same name; "main#2" is fae.redis("main"):server(2). Never fails:
+-- whether there is such a pool shows when it is called, since a reload may bring or take it.
 function M.pool(name)
   if type(name) ~= "string" then error('fae.redis takes a pool\'s name, as in fae.redis "main"', 2) end
   local pool = pools[name]
   if not pool then
-    pool = object { name = name, h = core.redis_open(name) }
+    pool = open(name)
     pools[name] = pool
   end
   return pool
@@ -148,8 +154,9 @@ function M.own(name)
   local own = named[name]
   if own then return own end
   own = owns[M.pool(name)]
-  local n, err = core.redis_servers(own.h)
-  if not n then return nil, err end
+  local there, err = core.redis_servers(own.h)
+  if there and own.at then there, err = route.bound(own) end
+  if not there then return nil, err end
   named[name] = own
   return own
 end
@@ -158,7 +165,7 @@ end
 -- each call of another function with ... costs some 30 ns.
 function M.call(_, name, cmd, ...)
   local own, row = named[name], rows[cmd]
-  if own and row and row.single then return redis_call(own.h, nil, row.flags, row.name, ...) end
+  if own and row and row.single and not own.at then return redis_call(own.h, nil, row.flags, row.name, ...) end
   local err
   own, err = M.own(name)
   if not own then return nil, err end

@@ -87,8 +87,8 @@ function M.place(own, row, args, n)
   if #keys == 0 and commands.goes_to_all(row, args[1]) then return nil end
   if #keys == 0 then
     if row.single or row.count or row.word or row.first == 1 then return bad("%s takes a key", row.name) end
-    return bad('%s has no key, and pool "%s" has %d servers: pool:server(i) is one of them', row.name, own.name,
-      servers)
+    return bad('%s has no key, and pool "%s" has %d servers: pool:server(i), or pool "%s#1", is one of them', row.name,
+      own.name, servers, own.name)
   end
   if not row.split then return pick_all(own, keys, row.name) end
   local at = pick_all(own, keys, row.name)

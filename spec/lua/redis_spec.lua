@@ -269,6 +269,8 @@ describe("fae.redis", function()
     assert.same({ "tcp://s0", "tcp://s1", "tcp://s2" }, names)
     assert.has_error(function() w.pool:server(0) end)
     fails("BAD_ARGS", "has no server 4, but 3", w.pool:server(4):get "k")
+    assert.equal(2, w.open("main#2"):dbsize())
+    fails("BAD_ARGS", "has no server 4, but 3", w.open("main#4"):dbsize())
     fails("BAD_ARGS", "has no server 4, but 3", w.pool:server(4):dbsize())
   end)
 

@@ -508,6 +508,15 @@ describe("rd", function()
     assert.same({ "v", null }, fae.call("rd.call", "main", "MGET", "k", "none"))
     assert.equal(0, fae.call("rd.call", "many", "DEL", "none", "nothing", "nowhere"))
     fails("UNKNOWN_POOL", "nobody", fae.call("rd.call", "nobody", "GET", "k"))
+    for i = 1, 3 do
+      assert.equal("PONG", fae.call("rd.call", "many#" .. i, "PING"))
+      assert.equal("0", fae.call("rd.call", "many#" .. i, "SCAN", "0")[1])
+      assert.equal(many:server(i):get "k", fae.call("rd.call", "many#" .. i, "GET", "k"))
+    end
+    fails("BAD_ARGS", "has no server 4", fae.call("rd.call", "many#4", "GET", "k"))
+    for _, name in ipairs { "many#0", "many#", "many#1000", "many#x", "#1", "nobody#1" } do
+      fails("UNKNOWN_POOL", "", fae.call("rd.call", name, "GET", "k"))
+    end
     fails("BAD_ARGS", "", fae.call("rd.call", "main"))
     fails("BAD_ARGS", "argument 2", fae.call("rd.call", "main", "SET", "k", {}))
     fails("BACKEND", "WRONGTYPE", fae.call("rd.call", "main", "LPUSH", "k", "x"))
