@@ -123,10 +123,11 @@ def seconds_until(condition, limit_s, pause_s=0.02):
 # ---- calls by the clock ----
 
 class Clock:
-    """Sends calls by the clock over many connections, and notes what came of each and when. params: of the i-th call."""
+    """Sends calls by the clock over many connections, and notes what came of each and when. params: of the i-th call;
+    deadline_ms: theirs, if they have one."""
 
-    def __init__(self, addr, conns, method="work.do", params=lambda i: []):
-        self.method, self.params = method, params
+    def __init__(self, addr, conns, method="work.do", params=lambda i: [], deadline_ms=None):
+        self.method, self.params, self.context = method, params, [{"deadline_ms": deadline_ms}] if deadline_ms else []
         self.socks = [connect(addr) for _ in range(conns)]
         for sock in self.socks:
             sock.setblocking(False)
@@ -144,17 +145,21 @@ class Clock:
             due = n0 + int(min(now - start, seconds) * rate)
             while self.n < due:
                 self.sent[self.n] = start + (self.n - n0) / rate
-                self.socks[self.n % len(self.socks)].send(pack([0, self.n, self.method, self.params(self.n)]))
+                message = [0, self.n, self.method, self.params(self.n)] + self.context
+                self.socks[self.n % len(self.socks)].send(pack(message))
                 self.n += 1
             if now - start > seconds and (not self.sent or now - start > seconds + 5):
+                self.unanswered = len(self.sent)
+                self.sent.clear()
                 return done
             for fd, _ in self.poller.poll(0.001):
                 sock, unpacker = self.unpackers[fd]
                 unpacker.feed(sock.recv(1 << 16))
                 now = time.monotonic()
                 for message in unpacker:
-                    due_at = self.sent.pop(message[1])
-                    done.append((now - start, now - due_at, message[2].split(":")[0] if message[2] else "OK"))
+                    due_at = self.sent.pop(message[1], None)
+                    if due_at is not None:
+                        done.append((now - start, now - due_at, message[2].split(":")[0] if message[2] else "OK"))
 
 
 def quantile(values, share):
@@ -176,6 +181,7 @@ def other_machine(name="fae-r5"):
         ip("link", "set", name, "up")
         ip("-n", name, "addr", "add", "10.233.77.2/30", "dev", "eth0")
         ip("-n", name, "link", "set", "eth0", "up")
+        ip("-n", name, "link", "set", "lo", "up")
         yield "10.233.77.1"
     finally:
         ip("link", "del", name) # at once; with its namespace it would go some time later

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 
+import backends
 from common import (Clock, Load, Report, born, close_all, get, harness, other_machine, pids, quantile, quiet, rss_bytes,
                     seconds_until, tell_load)
 from harness import Node, connect, cpu_s, pack, request
@@ -442,6 +443,7 @@ TESTS = {
     "R7": ("5 times as many calls as can be served, for 60 s", r7),
     "R9": ("a log on a full disk", r9),
     "S9": ("scrapes of 10,000 series beside L", s9),
+    **backends.TESTS,
 }
 
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Redis and memcached that fail, freeze, lie and come back, behind a node. The long forms are rows of `make survive`
+(spec/fault/backends.py), which also has what they share."""
+import os
+import sys
+
+import pytest
+
+from harness import LONG, ROOT, SLOW, Node, wait_until
+
+sys.path.insert(0, os.path.join(ROOT, "spec", "fault"))
+import backends  # noqa: E402
+
+KINDS = backends.KINDS
+
+
+def test_hostile_servers_cost_one_call():
+    """I9."""
+    got = backends.hostile_servers(1000 if LONG else 60, 30, (50 if LONG else 300) * SLOW)
+    assert not got["errors"] and not got["late"]
+    assert got["deaths"] == 0
+    assert got["peak_mib"] < 512 * SLOW
+    assert sum(n for code, n in got["codes"].items() if code) > 20, "nothing was hurt: %s" % got["codes"]
+
+
+def test_no_late_answer_is_taken_for_another():
+    """K3."""
+    for how, got in backends.late_answers(1000000 if LONG else 20000, 0.01 if LONG else 0.03).items():
+        assert got["wrong"] == 0, (how, got)
+        assert got["codes"].get("TIMEOUT", 0) > 10 and got["ok"] > 1000, (how, got)
+
+
+def test_who_waits_for_a_connection_is_served_in_order():
+    """K4."""
+    got = backends.crowd(200, 0.09)
+    assert got["codes"] == {False, "POOL_BUSY"}
+    assert len(got["served"]) >= 15 and got["overtaken"] == 0
+    assert 180 <= min(got["busy_ms"]) and max(got["busy_ms"]) <= 200 + 100 * SLOW
+    assert got["busy"] == len(got["busy_ms"]) and got["waits"] == 200 - 15
+    assert got["pinned"] == got["waiting"] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pause_s", [0, 0.002])
+def test_connections_that_end_while_idle(kind, pause_s):
+    """K5."""
+    got = backends.ended_while_idle(kind, 10000 if LONG else 80, pause_s)
+    assert not got["read_errors"] and not got["twice"] and not got["lost"]
+    assert set(got["write_errors"]) <= {"UNKNOWN", "UNAVAILABLE"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_is_killed_and_comes_back(kind):
+    """K2."""
+    with backends.REAL[kind]() as server:
+        server.fill(2)
+        conf = backends.section(kind, "m", server.addr)
+        with Node(conf, servants=["back"], workers=1) as node, node.client() as client:
+            assert client.call("back.get", kind, "m", "k1") == "value of k1."
+            server.kill()
+            codes = {client.error("back.get", kind, "m", "k1").code for _ in range(20)}
+            assert codes <= {"UNAVAILABLE", "CIRCUIT_OPEN"}
+            server.start()
+            server.fill(2)
+            wait_until("it is used again", lambda: backends.is_right(client, kind, "m", "k1"), 3)
+
+
+def test_a_backend_that_is_down_at_the_start():
+    for kind in KINDS:
+        with backends.REAL[kind]() as server:
+            server.kill()
+            conf = backends.section(kind, "m", server.addr, warm=1)
+            with Node(conf, servants=["back"], workers=1) as node, node.client() as client:
+                assert client.error("back.get", kind, "m", "k1").code in ("UNAVAILABLE", "CIRCUIT_OPEN")
+                server.start()
+                server.fill(2)
+                wait_until("it is used", lambda: backends.is_right(client, kind, "m", "k1"), 3)
+
+
+def test_a_frozen_memcached_beside_a_healthy_one():
+    before, during = backends.frozen_beside_healthy(10 if LONG else 1)
+    assert during["ok"] == during["sent"] > 100
+    assert during["p90_us"] < max(10 * before["p90_us"], 1e5 * SLOW)
+
+
+def test_a_killed_worker_leaves_no_connections_and_no_probes():
+    served, codes = backends.killed_with_slots()
+    assert (served, codes) == (14, [])
+    held, took = backends.killed_with_probes()
+    assert held >= 1 and took < 5 * SLOW
+
+
+@pytest.mark.parametrize("kind", KINDS if LONG else KINDS[:1])
+def test_names_that_hang_and_names_that_move(kind):
+    """K7."""
+    with backends.named(kind) as (node, client, names, first, second):
+        us, code = client.call("back.get_timed", kind, "m", 1)
+        assert code in ("UNAVAILABLE", "POOL_BUSY") and us < 2e6 * SLOW
+        assert backends.lag_max_ms(node) < 200 * SLOW
+        names("127.0.0.1")
+        wait_until("the name is known", lambda: backends.is_right(client, kind, "m", "k1"), 8)
+        if LONG:  # an answer is kept for 5 s
+            names("127.0.0.2")
+            first.kill()
+            wait_until("the new address is used", lambda: backends.is_right(client, kind, "m", "k19"), 8)
+
+
+def test_nothing_of_a_borrower_is_left():
+    """K6."""
+    code, out = backends.leaks(1000 if LONG else 10)
+    assert code == 0, out
