@@ -240,8 +240,10 @@ end
 
 --- pool:hgetall(key) -> {field = value}, empty when there is none | nil, err. pool:call("HGETALL", key) gives the list.
 function Pool.hgetall(pool, key)
-  local flat, err = call_row(own_of(pool, "hgetall"), rows.hgetall, key)
+  local own = own_of(pool, "hgetall")
+  local flat, err = call_row(own, rows.hgetall, key)
   if not flat then return nil, err end
+  if type(flat) ~= "table" then return route.wrong(own, "HGETALL", flat) end
   local map = setmetatable({}, core.mark "map")
   for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
   return map

@@ -246,7 +246,7 @@ local function first_err(replies, last)
   end
 end
 
-local function exec(state)
+local function exec(own, state)
   local cmds = { { "MULTI" } }
   for i, cmd in ipairs(state.list) do cmds[i + 1] = cmd end
   cmds[#cmds + 1] = { "EXEC" }
@@ -264,6 +264,10 @@ local function exec(state)
     err = core.err("CONFLICT", "somebody else changed what the transaction watched: nothing was done")
     err.retryable = true
     return nil, err
+  end
+  if type(results) ~= "table" then
+    state.broken = true
+    return route.wrong(own, "EXEC", results)
   end
   return results, first_err(results, #results)
 end
@@ -292,7 +296,7 @@ local function commit(own, state, at)
     if not state.conn then return nil, err end
   end
   state.executed = true
-  return exec(state)
+  return exec(own, state)
 end
 
 --- multi(own, key or keys, fn[, {watch = key or keys}]) -> replies, first err among them or nil | nil, err. fn(tx) says

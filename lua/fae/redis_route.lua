@@ -96,6 +96,12 @@ function M.place(own, row, args, n)
   return nil
 end
 
+--- wrong(own, name, reply) -> nil, err: no redis answers this command so
+function M.wrong(own, name, reply)
+  return nil, core.err("BACKEND", ("redis %s: the answer to %s was a %s, which is none"):format(own.name, name,
+    reply == core.cjson.null and "nil" or type(reply)))
+end
+
 -- ---- several servers at once ----
 
 local function run_part(own, part, flags)
@@ -169,6 +175,18 @@ local function partly(row, args, parts, failure)
 end
 
 local merge = {}
+local merges = { values = "table", sum = "number", concat = "table" }
+
+-- A server that lies must not make us raise.
+local function merged(own, row, how, parts, n)
+  for _, part in ipairs(parts) do
+    local reply = part.replies[1]
+    if merges[how] and type(reply) ~= merges[how] and not (how == "sum" and type(reply) == "cdata") then
+      return M.wrong(own, row.name, reply)
+    end
+  end
+  return merge[how](parts, n)
+end
 
 function merge.values(parts, n)
   local values = setmetatable({}, core.mark "array")
@@ -205,7 +223,7 @@ function M.split(own, row, args, n)
   if not ok then return nil, err end
   local failure = first_failure(parts)
   if failure then return partly(row, args, parts, failure) end
-  return merge[row.split](parts, (n - row.first + 1) / row.step)
+  return merged(own, row, row.split, parts, (n - row.first + 1) / row.step)
 end
 
 --- all(own, row, args, n) -> answer | nil, err. Every server gets the command.
@@ -222,7 +240,7 @@ function M.all(own, row, args, n)
   ok, err = M.run(own, parts, row.flags)
   if not ok then return nil, err end
   local failure, failed = first_failure(parts), {}
-  if not failure then return merge[row.all](parts) end
+  if not failure then return merged(own, row, row.all, parts) end
   for _, part in ipairs(parts) do
     if part.err or M.is_err(part.replies[1]) then failed[#failed + 1] = core.redis_server_name(own.h, part.at) end
   end

@@ -10,6 +10,8 @@ from harness import LONG, ROOT, SLOW, Node, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "spec", "fault"))
 import backends  # noqa: E402
+import hostile  # noqa: E402
+from stage import Stage  # noqa: E402
 
 KINDS = backends.KINDS
 
@@ -21,6 +23,46 @@ def test_hostile_servers_cost_one_call():
     assert got["deaths"] == 0
     assert got["peak_mib"] < 512 * SLOW
     assert sum(n for code, n in got["codes"].items() if code) > 20, "nothing was hurt: %s" % got["codes"]
+
+
+ASK = """
+local fae = require "fae"
+local ask = fae.servant "ask"
+local pool = fae.redis "m"
+local asks = {
+  function() return pool:hgetall "h" end,
+  function() return pool:mget { "a", "b", "c", "d", "e", "f" } end,
+  function() return pool:del { "a", "b", "c", "d", "e", "f" } end,
+  function() return pool:keys "*" end,
+  function() return pool:dbsize() end,
+  function() return pool:multi("m", function(tx) tx:get "m" end) end,
+}
+ask.method("all", { timeout_ms = 20000 }, function()
+  local codes = fae.array {}
+  for i, fn in ipairs(asks) do
+    local value, err = fn()
+    codes[i] = value == nil and err.code or "OK"
+  end
+  return codes
+end)
+return ask
+"""
+
+
+@pytest.mark.parametrize("answer", [b":7\r\n", b"+seven\r\n", b"*1\r\n:7\r\n"])
+def test_answers_of_a_kind_that_no_redis_gives(answer):
+    """They are errors, or taken as they are where that makes sense; nothing raises."""
+    async def lie(conn, good, fake, rng):
+        await conn.send(good if good == b"+PONG\r\n" else answer)
+
+    with Stage() as stage:
+        fakes = [stage.open(hostile.Redis()) for _ in range(2)]
+        for fake in fakes:
+            fake.misbehave_always(lie)
+        conf = backends.section("redis", "m", [fake.addr for fake in fakes], **backends.NO_BREAKER)
+        with Node(conf, servants={"ask.lua": ASK}) as node:
+            codes = node.call("ask.all")
+    assert set(codes) <= {"OK", "BACKEND"} and "BACKEND" in codes, codes
 
 
 def test_no_late_answer_is_taken_for_another():
