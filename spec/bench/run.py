@@ -22,6 +22,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import backends  # noqa: E402
 import cache  # noqa: E402
 import kv  # noqa: E402
 import procs  # noqa: E402
@@ -162,12 +163,12 @@ class Bench:
     def start_fae8(self):
         return self.start_node("fae8", 8, cpu=self.server_cpu)
 
-    def start_redis(self):
+    def start_redis(self, cpu=None):
         port = free_port()
         argv = [installed("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
                 "no", "--dir", self.dir("redis"), "--io-threads", "1", "--tcp-backlog", "4096", "--maxclients", "15000",
                 "--daemonize", "no"]
-        return Server("redis", argv, [f"tcp://127.0.0.1:{port}"], self.server_cpu)
+        return Server("redis", argv, [f"tcp://127.0.0.1:{port}"], self.server_cpu if cpu is None else cpu)
 
     def start_memcached(self):
         port = free_port()
@@ -216,6 +217,24 @@ class Bench:
 
     def start_page(self):
         return web.start(self, installed)
+
+    def start_redis_page(self):
+        return web.start_with_redis(self, installed)
+
+    def start_redis_far(self):
+        return self.start_redis(self.client_cpu)
+
+    def start_back(self):
+        return backends.start_node(self, ready_line("fae ready:"))
+
+    def start_back_far(self):
+        return backends.start_node(self, ready_line("fae ready:"), "redis_far")
+
+    def start_nutcracker_redis(self):
+        return backends.start_nutcracker(self, installed("nutcracker"), "redis")
+
+    def start_nutcracker_memcached(self):
+        return backends.start_nutcracker(self, installed("nutcracker"), "memcached")
 
     def start_fae_tls(self):
         return tls.start_fae(self, installed, ready_line("fae ready:"))
@@ -497,11 +516,11 @@ ROWS = [
     Row("tarantool-1", "tarantool call over limit, 50 x 1", peer("tarantool", *ONE), None),
     Row("tarantool-16", "tarantool call over limit, 50 x 16", peer("tarantool", *MANY), None),
     Row("php-page", "php-fpm page of 5 calls over one of none, /s",
-        web.page("calls_per_s", ask, raw, "calls=1", *PAGES), None),
+        web.page("calls_per_s", ask, raw, "page.php?calls=1", *PAGES), None),
     Row("php-page-kept", "the same over a kept connection",
-        web.page("calls_per_s", ask, raw, "calls=1&kept=1", *PAGES), None),
+        web.page("calls_per_s", ask, raw, "page.php?calls=1&kept=1", *PAGES), None),
     Row("php-page-p99", "p99 of that page over one of none, 300/s",
-        web.page("p99_us", ask, raw, "calls=1", *PAGES, "--rate", "300"), None),
+        web.page("p99_us", ask, raw, "page.php?calls=1", *PAGES, "--rate", "300"), None),
     Row("lc-get", "lc.get of 100 bytes over sys.noop, 50 x 16", cache.over_noop(request, *MANY), 1.5),
     Row("lc-get-redis", "the same over redis GET", cache.over_peer(request, raw, "redis", *MANY), 1.0),
     Row("lc-get-memcached", "the same over memcached get", cache.over_peer(request, raw, "memcached", *MANY), 1.0),
@@ -516,6 +535,24 @@ ROWS = [
     Row("kv-set", "durable kv.set/s over tarantool's, 50 clients", kv.durable("tarantool_fsync", raw, ask, *ONE), 1.0,
         least=True),
     Row("kv-set-redis", "the same over redis appendfsync always", kv.durable("redis_always", raw, ask, *ONE), None),
+    Row("redis-1", "rd.call GET over nutcracker's, 50 x 1", backends.over_nutcracker(raw, "redis", "us", *ONE), 1.0),
+    Row("redis-16", "the same, 50 x 16", backends.over_nutcracker(raw, "redis", "us", *MANY), 1.0),
+    Row("redis-1-p99", "its p99 over nutcracker's, 50 x 1",
+        backends.over_nutcracker(raw, "redis", "p99_us", *ONE), 1.0),
+    Row("redis-16-p99", "the same, 50 x 16", backends.over_nutcracker(raw, "redis", "p99_us", *MANY), 1.0),
+    Row("memcache-1", "mc.get over nutcracker's get, 50 x 1",
+        backends.over_nutcracker(raw, "memcached", "us", *ONE), None),
+    Row("memcache-16", "the same, 50 x 16", backends.over_nutcracker(raw, "memcached", "us", *MANY), 1.0),
+    Row("redis-lua", "fae.redis:get of a worker, 64 in flight", backends.gets_in_lua(request, "redis", 64), 450_000,
+        unit="/s", least=True),
+    Row("memcache-lua", "fae.memcache:get, 64 in flight", backends.gets_in_lua(request, "memcache", 64), None,
+        unit="/s"),
+    Row("php-redis", "5 redis gets of a page, node over direct, /s",
+        web.redis_page("calls_per_s", ask, raw, "redis.php?by=node", *PAGES), None),
+    Row("php-redis-batch", "the same, in one batch",
+        web.redis_page("calls_per_s", ask, raw, "redis.php?by=batch", *PAGES), None),
+    Row("php-redis-p99", "p99 of that page over direct, 300/s",
+        web.redis_page("p99_us", ask, raw, "redis.php?by=node", *PAGES, "--rate", "300"), None),
     Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),
     Row("reload-load", "p99 under 10 reloads/s over quiet", reload_under_load, 2.0, rounds=1),
     Row("reload-rss", "RSS after 1,000 good + 1,000 bad reloads", reload_memory, 1.05, rounds=1),

@@ -2,7 +2,8 @@
 #
 # nginx, php-fpm and a node together, all on the servers' cpu: what five calls over the unix socket, made with lib/php,
 # add to a page. page.php is asked with and without its calls, over connections that stay open; its answers all have
-# one length, so that `fae bench --raw` can make the load.
+# one length, so that `fae bench --raw` can make the load. redis.php reads five keys from redis, which is on that cpu
+# too: through the node, or over a connection of its own.
 import glob
 import os
 import shutil
@@ -20,6 +21,7 @@ workers(1)
 run_dir "{path}/run"
 admin ""
 listen {{ "unix:{path}/fae.sock", mode = "0666" }}
+{pool}
 """
 FPM_CONF = """\
 [global]
@@ -50,12 +52,13 @@ http {{
     keepalive_requests 1000000000;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
-        location = /page.php {{
+        location ~ ^/(page|redis)\.php$ {{
             fastcgi_pass unix:{path}/fpm.sock;
-            fastcgi_param SCRIPT_FILENAME {path}/page.php;
+            fastcgi_param SCRIPT_FILENAME {path}$fastcgi_script_name;
             fastcgi_param REQUEST_METHOD $request_method;
             fastcgi_param QUERY_STRING $query_string;
             fastcgi_param FAE_ADDRESS unix:{path}/fae.sock;
+            fastcgi_param REDIS_ADDRESS "{redis}";
         }}
     }}
 }}
@@ -63,15 +66,17 @@ http {{
 
 
 class Site:
-    """Three servers that are measured as one."""
+    """Three servers that are measured as one; with a redis four."""
 
-    def __init__(self, bench, programs):
-        self.name, self.path, self.servers = "page", bench.dir("page"), []
+    def __init__(self, bench, programs, name="page", redis=None):
+        self.name, self.path, self.servers = name, bench.dir(name), [redis] if redis else []
+        self.redis = redis.tcp()[len("tcp://"):] if redis else ""
         os.chmod(bench.tmp, 0o711)  # so that www-data may pass
         os.chmod(self.path, 0o711)
         shutil.copytree(LIB, os.path.join(self.path, "php"), dirs_exist_ok=True)
-        shutil.copy(os.path.join(HERE, "page.php"), self.path)
-        os.chmod(os.path.join(self.path, "page.php"), 0o644)
+        for page in ("page.php", "redis.php"):
+            shutil.copy(os.path.join(HERE, page), self.path)
+            os.chmod(os.path.join(self.path, page), 0o644)
         self.port = procs.free_port()
         for start in (self.start_node, self.start_fpm, self.start_nginx):
             self.servers.append(start(bench, programs))
@@ -80,7 +85,8 @@ class Site:
     def write(self, name, text, user):
         path = os.path.join(self.path, name)
         with open(path, "w") as f:
-            f.write(text.format(path=self.path, port=self.port, children=CHILDREN,
+            f.write(text.format(path=self.path, port=self.port, children=CHILDREN, redis=self.redis,
+                                pool=f'redis "main" {{ servers = "{self.redis}" }}' if self.redis else "",
                                 user=user if os.geteuid() == 0 else ""))
         return path
 
@@ -106,39 +112,56 @@ class Site:
             server.stop()
 
 
-def start(bench, installed):
+def programs(installed):
     """installed(name) gives the path of a program, or raises."""
     fpm = sorted(glob.glob("/usr/sbin/php-fpm[0-9]*"))
-    return Site(bench, {"php-fpm": fpm[-1] if fpm else installed("php-fpm"), "nginx": installed("nginx")})
+    return {"php-fpm": fpm[-1] if fpm else installed("php-fpm"), "nginx": installed("nginx")}
 
 
-def request(query):
-    return f"GET /page.php?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+def start(bench, installed):
+    return Site(bench, programs(installed))
 
 
-def pages(bench, number, ask, raw, calls, load):
-    """(figures with the calls, figures without) of one round."""
-    site, got = bench.get("page"), {}
-    order = [calls, "calls=0"]
-    for query in reversed(order) if number % 2 else order:
-        answer = ask(site.addr, request(query))
-        if not answer.startswith(STATUS) or b"3 things" not in answer:
-            raise Failed(f"page.php?{query} answered {answer[:300]!r}")
-        args = raw(request(query), answer, compare=len(STATUS)) + list(load)
-        procs.measure(bench.fae, site, site.addr, args, 0.5, bench.client_cpu)
-        got[query] = procs.measure(bench.fae, site, site.addr, args, bench.args.seconds, bench.client_cpu)
-        say(f"    {query:15} {got[query]['calls_per_s']:8,.0f} pages/s {got[query]['us']:7.1f} us of cpu a page "
-            f"p50 {got[query]['p50_us']:6.0f} p99 {got[query]['p99_us']:6.0f} us  {got[query]['failed']} failed")
-    return got[calls], got["calls=0"]
+def start_with_redis(bench, installed):
+    redis = bench.get("redis")
+    with procs.connect(redis.tcp()) as sock:
+        sock.sendall(b"".join(b"SET user:%d value-of-%d\r\n" % (i, i) for i in range(5)))
+        if sock.recv(64) != b"+OK\r\n" * 5:
+            raise Failed("redis does not store")
+    return Site(bench, programs(installed), "redis_page", redis)
 
 
-def page(value, ask, raw, calls, *load):
-    """A row: calls is the query that makes them; value, which figure of the page over that of the page without."""
+def request(target):
+    return f"GET /{target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def measured(bench, site, ask, raw, target, text, load):
+    """Figures of one page in one turn."""
+    answer = ask(site.addr, request(target))
+    if not answer.startswith(STATUS) or text not in answer:
+        raise Failed(f"{target} answered {answer[:300]!r}")
+    args = raw(request(target), answer, compare=len(STATUS)) + list(load)
+    procs.measure(bench.fae, site, site.addr, args, 0.5, bench.client_cpu)
+    got = procs.measure(bench.fae, site, site.addr, args, bench.args.seconds, bench.client_cpu)
+    say(f"    {target:22} {got['calls_per_s']:8,.0f} pages/s {got['us']:7.1f} us of cpu a page "
+        f"p50 {got['p50_us']:6.0f} p99 {got['p99_us']:6.0f} us  {got['failed']} failed")
+    return got
+
+
+def page(value, ask, raw, calls, *load, site="page", base="page.php?calls=0", text=b"3 things"):
+    """A row: calls is the page; value, which of its figures over that of the page base."""
     def one_round(bench, number):
-        made, without = pages(bench, number, ask, raw, calls, load)
+        order = [calls, base]
+        got = {target: measured(bench, bench.get(site), ask, raw, target, text, load)
+               for target in (reversed(order) if number % 2 else order)}
+        made, without = got[calls], got[base]
         return {"value": made[value] / without[value], "us": made["us"], "base_us": without["us"],
                 "calls_per_s": made["calls_per_s"], "base_calls_per_s": without["calls_per_s"],
                 "p50_us": made["p50_us"], "base_p50_us": without["p50_us"],
                 "p99_us": made["p99_us"], "base_p99_us": without["p99_us"],
                 "failed": made["failed"] + without["failed"] + made["lost"] + without["lost"]}
     return one_round
+
+
+def redis_page(value, ask, raw, target, *load):
+    return page(value, ask, raw, target, *load, site="redis_page", base="redis.php?by=direct", text=b"5 users")
