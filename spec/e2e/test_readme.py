@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from harness import FAE, ROOT, SLOW, Node
+import servers
+from harness import FAE, ROOT, SLOW, Node, RpcError, wait_until
 
 
 def read(*path):
@@ -29,7 +30,7 @@ README = read("README.md")
 @pytest.fixture(scope="module")
 def node():
     """As `make run` leaves it: run/fae.sock and lib/ lie in the folder."""
-    cart, = blocks("lua", "README.md")
+    cart, _ = blocks("lua", "README.md")
     with Node(servants={"cart.lua": cart, "hello.lua": read("servants", "hello.lua")}) as n:
         os.symlink(os.path.join(ROOT, "lib"), os.path.join(n.folder, "lib"))
         yield n
@@ -48,7 +49,7 @@ def test_the_servant(node):
 
 def test_what_lives_in_the_node(node):
     """Numbers and tokens are others each time."""
-    part = README.split("## What lives in the node")[1].split("## Calling it")[0]
+    part = README.split("## What lives in the node")[1].split("## Backends")[0]
     shown = re.findall(r"^    \$ build/fae (.*)\n    (.*)$", part, re.M)
     assert len(shown) == 5
     for command, answer in shown:
@@ -60,6 +61,56 @@ def test_what_lives_in_the_node(node):
             assert re.fullmatch(r"\d{18,19}", got)
         else:
             assert got == answer, command
+
+
+@pytest.fixture(scope="module")
+def backed():
+    """A node with the pools of the README, whose servers are others, and the example of servants/README.md."""
+    _, pools = blocks("lua", "README.md")
+    article, = (text for text in blocks("lua", "servants", "README.md") if text.startswith("-- article:"))
+    with servers.Redis() as redis, servers.Memcached() as memcached:
+        for shown, server in ("127.0.0.1:6379", redis), ("127.0.0.1:11211", memcached):
+            assert pools.count(shown) == 1
+            pools = pools.replace(shown, server.addr)
+        with Node(pools, servants={"article.lua": article}) as n:
+            n.memcached = memcached
+            os.symlink(os.path.join(ROOT, "lib"), os.path.join(n.folder, "lib"))
+            yield n
+
+
+def test_backends(backed):
+    part = README.split("## Backends")[1].split("## Calling it")[0]
+    shown = re.findall(r"^    \$ build/fae (.*)\n    (.*)$", part, re.M)
+    assert len(shown) == 4
+    for command, answer in shown:
+        assert run(backed, FAE, "call", "-s", backed.tcp, *shlex.split(command)[1:]).rstrip("\n") == answer, command
+
+
+def test_the_example_with_both(backed):
+    with backed.client() as c:
+        assert c.error("article.read", "7").code == "NOT_FOUND"
+        assert c.call("article.write", "7", "Blue shoes.") is True
+        assert [c.call("article.read", "7") for _ in range(2)] == [
+            {"text": "Blue shoes.", "reads": 2}, {"text": "Blue shoes.", "reads": 3}]
+        assert backed.memcached.get("article:7") == b"Blue shoes."
+        c.call("article.write", "7", "Red shoes.")
+        assert c.call("article.read", "7")["text"] == "Red shoes."
+        backed.memcached.kill()
+        assert c.call("article.read", "7")["text"] == "Red shoes."
+        assert c.call("article.write", "7", "Green shoes.") is True
+        backed.memcached.start()
+
+        def is_back():
+            try:
+                return c.call("mc.get", "main", "article:7") is None
+            except RpcError:
+                return False
+        wait_until("memcached is used again", is_back)
+
+
+def test_backends_from_php(backed):
+    out = run(backed, "php", "lib/php/example/backends.php", backed.unix)
+    assert out == 'Blue shoes.\nBlue shoes.\n{"visits":1,"rating":null,"banner":null}\n'
 
 
 def test_the_first_change(node):
