@@ -27,10 +27,10 @@ export LC_ALL = C.UTF-8
 # ---- packages, by their Debian 12 names ----
 
 BUILD_DEPS = make gcc libc6-dev binutils pkg-config libluajit-5.1-dev libevent-dev libjansson-dev libmsgpack-dev \
-	libxxhash-dev lua-cjson-dev libssl-dev libseccomp-dev liblmdb-dev libhiredis-dev
+	libxxhash-dev lua-cjson-dev libssl-dev libseccomp-dev liblmdb-dev libhiredis-dev libmariadb-dev
 TEST_DEPS = git libcmocka-dev libmemcached-dev lua-busted lua-check python3 python3-msgpack python3-pytest neovim python3-pynvim \
 	php-cli php-msgpack php-redis php-fpm nginx-light phpunit clang llvm clang-format clang-tidy libclang-rt-14-dev redis-server \
-	memcached nutcracker faketime procps iproute2 nftables curl openssl prometheus $(if $(shell command -v npm),,nodejs npm)
+	memcached nutcracker mariadb-server faketime procps iproute2 nftables curl openssl prometheus $(if $(shell command -v npm),,nodejs npm)
 
 DEPS = $(BUILD_DEPS) $(TEST_DEPS)
 
@@ -49,7 +49,7 @@ endef
 
 # ---- flags ----
 
-PKGS = luajit libevent_core libevent_extra libevent_openssl jansson msgpack libxxhash libssl libcrypto libseccomp lmdb hiredis
+PKGS = luajit libevent_core libevent_extra libevent_openssl jansson msgpack libxxhash libssl libcrypto libseccomp lmdb hiredis libmariadb
 # Asked once, and only by a rule that compiles: `make help` and `make deps` work on a bare machine.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)

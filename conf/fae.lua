@@ -204,6 +204,9 @@ listen "unix:fae.sock"
 -- a pool of memcached servers (at most 64)
 -- memcache "main" { servers = { "10.0.0.1:11211", "10.0.0.2:11211*2" }, replica_num = 2 }
 
+-- a pool of connections to a MySQL or MariaDB server (at most 64)
+-- mysql "main" { servers = "10.0.0.1:3306", user = "web", password = os.getenv "DB", db = "shop" }
+
 -- mysql pools over which entities are spread (at most 64)
 -- shard "UserShard" { strategy = "hash", pools = { "UserShard1", "UserShard2" } }
 

@@ -36,7 +36,7 @@ event.h      (nowhere)
 event2/      net/
 hiredis      backend/redis_wire.c
 libmemcached (nowhere)
-mysql        backend/mysql.c
+mysql        backend/mysql
 mongoc       backend/mongo.c
 zookeeper    cluster/
 lmdb.h       store/kv
@@ -106,7 +106,7 @@ check_own_first() {
 check_headers_alone() {
     local flags
 
-    flags=$(pkg-config --cflags luajit libevent_core jansson msgpack libxxhash hiredis) || return
+    flags=$(pkg-config --cflags luajit libevent_core jansson msgpack libxxhash hiredis libmariadb) || return
     # shellcheck disable=SC2086 # flags are words
     find src -name '*.h' | sort | xargs -r -P "$(nproc)" -I {} \
         gcc -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -Isrc $flags -idirafter /usr/include/lua5.1 -fsyntax-only -x c {} 2>&1

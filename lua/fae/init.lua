@@ -13,6 +13,7 @@ return {
   remote = require("fae.remote").new,
   breaker = require("fae.breaker").new,
   memcache = require("fae.memcache").new,
+  mysql = require("fae.mysql").new,
   config = require("fae.config").get,
   cache = require "fae.cache",
   log = require "fae.log",

@@ -130,6 +130,14 @@ static const struct {
     { "redis 'main' { servers = 'h' }",
       "c.lua:1: redis \"main\": servers must be HOST:PORT with a port of 1 to 65535, not \"h\"\n" },
     { "redis 'main' { servers = 'h:1', user = 'u' }", "c.lua:1: redis \"main\": user needs password\n" },
+    { "mysql 'main' { servers = { 'h:1', 'h:2' }, user = 'u' }",
+      "c.lua:1: mysql \"main\": servers: pool main must have one, which is written to; others are replicas, or pools of their "
+      "own\n" },
+    { "mysql 'main' { servers = 'h:1' }", "c.lua:1: mysql \"main\": user: pool main has none\n" },
+    { "mysql 'main' { servers = 'h:1', user = 'u', replicas = { 'h:2', 'h:2' } }",
+      "c.lua:1: mysql \"main\": replicas: pool main has h:2 twice\n" },
+    { "mysql 'main' { servers = 'tls://h:1', user = 'u' }",
+      "c.lua:1: mysql \"main\": servers must be HOST:PORT or unix:/PATH: mysql is not spoken over tls, not \"tls://h:1\"\n" },
     { "memcache 'main' { servers = 'tls://h:1' }",
       "c.lua:1: memcache \"main\": servers must be HOST:PORT or unix:/PATH: memcached is not spoken to over tls, not "
       "\"tls://h:1\"\n" },

@@ -15,6 +15,7 @@
 static const struct fae_backend_kind *const kinds[] = {
     &fae_redis_kind,
     &fae_memcache_kind,
+    &fae_mysql_kind,
 };
 
 /* One pool. Its entry is what it was made from, so that a reload sees whether it is still the same. */

@@ -40,8 +40,8 @@ struct fae_backend_kind {
     bool (*quiet)(const void *pool); /* nobody uses it: one that was replaced may be freed */
 };
 
-/* redis.c, memcache.c */
-extern const struct fae_backend_kind fae_redis_kind, fae_memcache_kind;
+/* redis.c, memcache.c, mysql.c */
+extern const struct fae_backend_kind fae_redis_kind, fae_memcache_kind, fae_mysql_kind;
 
 struct fae_backends *fae_backends_new(const struct fae_backends_opts *opts);
 void fae_backends_free(struct fae_backends **backends);

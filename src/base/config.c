@@ -21,6 +21,7 @@
 #define FENCE(...) FAE_OPT(struct fae_config_fence, __VA_ARGS__)
 #define REDIS(...) FAE_OPT(struct fae_config_redis, __VA_ARGS__)
 #define MEMCACHE(...) FAE_OPT(struct fae_config_memcache, __VA_ARGS__)
+#define MYSQL(...) FAE_OPT(struct fae_config_mysql, __VA_ARGS__)
 #define SHARD(...) FAE_OPT(struct fae_config_shard, __VA_ARGS__)
 #define LEVELS "debug|info|warn|error" /* in the order of enum fae_log_level */
 #define MINUTES(n) (60000ull * (n))
@@ -284,6 +285,27 @@ static const struct fae_opt memcache_opts[] = {
 };
 static const unsigned n_memcache_opts = sizeof memcache_opts / sizeof *memcache_opts;
 
+static const struct fae_opt mysql_opts[] = {
+    MYSQL("name", STRING, pool.name, "", 1, 63, NULL, "the pool's name, a word: fae.mysql \"main\""),
+    MYSQL("servers", LIST, pool.servers, "", 0, 0, NULL,
+          "where the one server listens that is written to: HOST:PORT or unix:/PATH; a name is looked up off the loop"),
+    MYSQL("replicas", LIST, replicas, "", 0, 0, NULL, "servers that may be read from when a query says so"),
+    MYSQL("replica_lag_max_ms", MS, replica_lag_max_ms, "1000", 0, MINUTES(1440), NULL,
+          "milliseconds a replica may be behind and still be read from; MariaDB tells whole seconds"),
+    MYSQL("user", STRING, user, "", 0, 0, NULL, "whom to log in as"),
+    FAE_OPT_SECRET(struct fae_config_mysql, "password", STRING, password, "", 0, 0, NULL, "\"\" means none"),
+    MYSQL("db", STRING, db, "", 0, 64, NULL, "database that names without one are of; \"\" means none"),
+    MYSQL("charset", STRING, charset, "utf8mb4", 1, 32, NULL, "character set of texts in both directions"),
+    MYSQL("statements", UINT, statements, "64", 0, 1000, NULL,
+          "prepared statements that a connection keeps, those used last; 0 means that each is made anew"),
+    MYSQL("rows_max", UINT, rows_max, "100000", 1, MANY, NULL, "rows of one result; one more is answered LIMIT"),
+    MYSQL("result_max", BYTES, result_max, "64MiB", FAE_KIB, 1024 * FAE_MIB, NULL,
+          "bytes of memory of one result, or of one row where they come one after the other; more is answered LIMIT"),
+    POOL_LIMITS(MYSQL),
+    POOL_TIMES(MYSQL),
+    POOL_BREAKER(MYSQL),
+};
+static const unsigned n_mysql_opts = sizeof mysql_opts / sizeof *mysql_opts;
 static const struct fae_opt shard_opts[] = {
     SHARD("name", STRING, name, "", 1, 63, NULL, "what the pools are together, a word: fae.mysql(\"UserShard\", 17)"),
     SHARD("strategy", ENUM, strategy, "standard", 0, 0, "standard|hash|vbucket",
@@ -329,6 +351,9 @@ const struct fae_config_section fae_config_sections[] = {
             "redis \"main\" { servers = { \"10.0.0.1:6379\", \"10.0.0.2:6379\" }, max = 16 }"),
     SECTION(memcache, memcache_opts, n_memcache_opts, FAE_POOLS_MAX, false, "a pool of memcached servers",
             "memcache \"main\" { servers = { \"10.0.0.1:11211\", \"10.0.0.2:11211*2\" }, replica_num = 2 }"),
+    SECTION(
+        mysql, mysql_opts, n_mysql_opts, FAE_POOLS_MAX, false, "a pool of connections to a MySQL or MariaDB server",
+        "mysql \"main\" { servers = \"10.0.0.1:3306\", user = \"web\", password = os.getenv \"DB\", db = \"shop\" }"),
     SECTION(shard, shard_opts, n_shard_opts, FAE_POOLS_MAX, false, "mysql pools over which entities are spread",
             "shard \"UserShard\" { strategy = \"hash\", pools = { \"UserShard1\", \"UserShard2\" } }"),
 };

@@ -91,6 +91,15 @@ struct fae_config_memcache {
     uint64_t value_max;
 };
 
+struct fae_config_mysql {
+    struct fae_config_pool pool; /* servers: the primary alone */
+    char replicas[FAE_OPT_LIST_TEXT];
+    uint64_t replica_lag_max_ms;
+    char user[FAE_OPT_TEXT], password[FAE_OPT_TEXT], db[FAE_OPT_TEXT], charset[FAE_OPT_TEXT];
+    uint64_t statements; /* prepared, that a connection keeps */
+    uint64_t rows_max, result_max;
+};
+
 /* How entities find the mysql pool they lie in: `fae.mysql("UserShard", 17)`. */
 struct fae_config_shard {
     char name[FAE_OPT_TEXT];
@@ -142,7 +151,8 @@ struct fae_config {
     bool watchdog;
     uint64_t watchdog_warn_ms, watchdog_kill_ms;
     uint64_t lua_memory_max;
-    unsigned n_listen, n_limit, n_role, n_token, n_account, n_certificate, n_fence, n_redis, n_memcache, n_shard;
+    unsigned n_listen, n_limit, n_role, n_token, n_account, n_certificate, n_fence, n_redis, n_memcache, n_mysql,
+        n_shard;
     struct fae_config_listen listen[FAE_LISTENERS_MAX];
     struct fae_config_limit limit[FAE_GATES_MAX];
     struct fae_config_role role[FAE_ROLES_MAX];
@@ -152,6 +162,7 @@ struct fae_config {
     struct fae_config_fence fence[FAE_FENCES_MAX];
     struct fae_config_redis redis[FAE_POOLS_MAX];
     struct fae_config_memcache memcache[FAE_POOLS_MAX];
+    struct fae_config_mysql mysql[FAE_POOLS_MAX];
     struct fae_config_shard shard[FAE_POOLS_MAX];
     /* `servant "name" { ... }` and `plugin "name" { ... }` of the file: one JSON object {name: {...}} each, or NULL.
      * Owned. Plugins run in the order of the file, which is the object's. */

@@ -124,6 +124,13 @@ static const char *plain_endpoint(const char *text)
                                          : endpoint(text);
 }
 
+/* The library that speaks it waits inside its TLS, which a loop cannot. */
+static const char *mysql_endpoint(const char *text)
+{
+    return strncmp(text, "tls:", 4) == 0 ? "must be HOST:PORT or unix:/PATH: mysql is not spoken over tls"
+                                         : endpoint(text);
+}
+
 /* "shards", or "lookup.shards" */
 static const char *table(const char *text)
 {
@@ -202,6 +209,10 @@ static const struct {
     { "redis", "servers", endpoint },
     { "memcache", "name", word },
     { "memcache", "servers", plain_endpoint },
+    { "mysql", "name", word },
+    { "mysql", "servers", mysql_endpoint },
+    { "mysql", "replicas", mysql_endpoint },
+    { "mysql", "charset", word },
     { "shard", "name", word },
     { "shard", "lookup_pool", word },
     { "shard", "lookup_table", table },
@@ -461,6 +472,28 @@ static void check_memcache(const struct teller *t, unsigned index)
              memcache->replica_num);
 }
 
+static void check_mysql(const struct teller *t, unsigned index)
+{
+    const struct fae_config_mysql *mysql = &t->config->mysql[index];
+    const struct fae_config_clash clash = { "mysql", index, "servers", NULL };
+    const struct fae_config_clash user = { "mysql", index, "user", NULL };
+    const struct fae_config_clash replicas = { "mysql", index, "replicas", NULL };
+    char again[FAE_OPT_LIST_TEXT];
+
+    check_pool(t, "mysql", index, &mysql->pool);
+    if (count(mysql->pool.servers) > 1)
+        tell(t, &clash,
+             "servers: pool %s must have one, which is written to; others are replicas, or pools of their own",
+             mysql->pool.name);
+    if (count(mysql->replicas) >= FAE_POOL_SERVERS_MAX)
+        tell(t, &replicas, "replicas: pool %s may have %u of them, not %u", mysql->pool.name, FAE_POOL_SERVERS_MAX - 1,
+             count(mysql->replicas));
+    if (!*mysql->user)
+        tell(t, &user, "user: pool %s has none", mysql->pool.name);
+    if (twice(mysql->replicas, again))
+        tell(t, &replicas, "replicas: pool %s has %.160s twice", mysql->pool.name, again);
+}
+
 /* Every bucket is in one pool. */
 static void check_map(const struct teller *t, unsigned index, const struct fae_config_shard *shard)
 {
@@ -578,6 +611,8 @@ void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn,
         check_redis(&t, i);
     for (unsigned i = 0; i < config->n_memcache; i++)
         check_memcache(&t, i);
+    for (unsigned i = 0; i < config->n_mysql; i++)
+        check_mysql(&t, i);
     for (unsigned i = 0; i < config->n_shard; i++)
         check_shard(&t, i);
     check_kv_backend(&t);

@@ -139,6 +139,8 @@ static void release(struct fae_task *task)
         fae_redis_take_back(task);
     if (__builtin_expect(task->passed != NULL, 0))
         fae_passed_let_go(&task->passed, task->doomed);
+    if (__builtin_expect(task->mysql_held != NULL, 0))
+        fae_mysql_held_let_go(&task->mysql_held);
     if (vm->n_free_tasks >= FAE_SPARE_TASKS) {
         if (task->T)
             drop_thread(task);

@@ -21,6 +21,7 @@
 #include "rpc/access.h"
 
 struct fae_generation;
+struct fae_mysql_held;
 struct fae_passed;
 struct fae_owned;
 struct fae_redis_lent;
@@ -71,11 +72,12 @@ struct fae_task {
     struct fae_list gen_node, call_node, run_node, child_node;
     struct fae_list children;
     struct fae_task *parent;
-    struct fae_vm_timer *timer;  /* whose tick this is */
-    struct fae_watched *watched; /* a call that plugins hear of (bind_plugin.c); NULL in the pool */
-    struct fae_owned *owned;     /* locks that end with it */
-    struct fae_redis_lent *lent; /* connections that it borrowed and did not give back */
-    struct fae_passed *passed;   /* calls that breakers let through */
+    struct fae_vm_timer *timer;        /* whose tick this is */
+    struct fae_watched *watched;       /* a call that plugins hear of (bind_plugin.c); NULL in the pool */
+    struct fae_owned *owned;           /* locks that end with it */
+    struct fae_redis_lent *lent;       /* connections that it borrowed and did not give back */
+    struct fae_passed *passed;         /* calls that breakers let through */
+    struct fae_mysql_held *mysql_held; /* connections that it borrowed */
 };
 
 /* Makes sure that the next fae_task_new cannot raise, and lends the coroutine it will have. Raises on L itself. */

@@ -147,6 +147,7 @@ void fae_open_core(lua_State *L)
     fae_bind_remote(L);
     fae_bind_breaker(L);
     fae_bind_memcache(L);
+    fae_bind_mysql(L);
     fae_bind_cache(L);
     fae_bind_kv(L);
     fae_bind_id(L);

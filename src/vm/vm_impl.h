@@ -18,6 +18,7 @@
 #include "vm/vm.h"
 
 struct fae_id_waits;
+struct fae_mysql_held;
 struct fae_passed;
 struct fae_redis_wait;
 struct fae_task;
@@ -167,6 +168,7 @@ void fae_bind_plugin(lua_State *L);
 void fae_bind_remote(lua_State *L);
 void fae_bind_breaker(lua_State *L);
 void fae_bind_memcache(lua_State *L);
+void fae_bind_mysql(lua_State *L);
 void fae_bind_cache(lua_State *L);
 void fae_bind_kv(lua_State *L);
 void fae_bind_id(lua_State *L);
@@ -189,6 +191,9 @@ void fae_id_end(struct fae_vm *vm); /* when all tasks are gone */
 
 /* bind_breaker.c: what a task was let through and did not tell of, when it ends */
 void fae_passed_let_go(struct fae_passed **list, enum fae_err why);
+
+/* bind_mysql_conn.c: connections of a task that ends are closed, with their transactions */
+void fae_mysql_held_let_go(struct fae_mysql_held **list);
 
 /* owned.c: locks that end with a session, or a task */
 struct fae_owned;

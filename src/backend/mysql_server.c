@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a pool of connections asks for, KILL, and how far a replica is behind.
+ */
+#include "backend/mysql_server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/hist.h"
+#include "base/log.h"
+#include "wire/msgpack.h"
+
+#define LAG_EVERY_MS 1000u
+#define LAG_KEEP_MS 3000u /* how long an answer is believed */
+#define KILL_MS 2000u     /* that ending queries may take */
+
+/* ---- what the pool asks for ---- */
+
+static void on_told(struct fae_mysql_conn *conn, void *arg, enum fae_mysql_event event, enum fae_err err,
+                    const char *why)
+{
+    struct fae_pool_conn *base = fae_mysql_conn_base(conn);
+
+    (void)arg;
+    switch (event) {
+    case FAE_MYSQL_CONNECTED: fae_pool_connected(base, err, why); break;
+    case FAE_MYSQL_LOST: fae_pool_lost(base, why); break;
+    case FAE_MYSQL_RESET: fae_pool_was_reset(base, err); break;
+    case FAE_MYSQL_CHECKED: fae_pool_was_checked(base, err); break;
+    }
+}
+
+static struct fae_pool_conn *pool_connect(struct fae_pool *pool, void *arg)
+{
+    struct fae_mysql_server *s = arg;
+
+    (void)pool;
+    return fae_mysql_conn_base(fae_mysql_conn_new(&s->site, on_told, s));
+}
+
+static void pool_close(struct fae_pool_conn *base)
+{
+    fae_mysql_conn_free(fae_mysql_conn_of(base));
+}
+
+static bool pool_reset(struct fae_pool_conn *base)
+{
+    struct fae_mysql_conn *conn = fae_mysql_conn_of(base);
+
+    if (!fae_mysql_conn_is_soiled(conn))
+        return false;
+    fae_mysql_conn_reset(conn);
+    return true;
+}
+
+static void pool_check(struct fae_pool_conn *base)
+{
+    fae_mysql_conn_check(fae_mysql_conn_of(base));
+}
+
+static const struct fae_pool_ops pool_ops = { pool_connect, pool_close, pool_reset, pool_check };
+
+/* ---- ending queries ---- */
+
+static void kill_next(struct fae_mysql_server *s);
+
+static void stop_killing(struct fae_mysql_server *s)
+{
+    fae_timer_stop(&s->kill_limit);
+    fae_mysql_conn_free(s->killer);
+    s->killer = NULL;
+    s->n_kills = 0;
+}
+
+static void on_kill_late(void *arg)
+{
+    struct fae_mysql_server *s = arg;
+
+    FAE_WARN("%s: %u queries could not be ended on it in time", s->label, s->n_kills);
+    stop_killing(s);
+}
+
+static void on_killed(struct fae_mysql_run *run, enum fae_mysql_end end)
+{
+    struct fae_mysql_server *s = FAE_CONTAINER(run, struct fae_mysql_server, kill_run);
+
+    if (end <= FAE_MYSQL_END_ARGS) /* an error: it has ended by itself */
+        kill_next(s);
+    else
+        stop_killing(s);
+}
+
+static void kill_next(struct fae_mysql_server *s)
+{
+    if (s->n_kills == 0) {
+        stop_killing(s);
+        return;
+    }
+    s->kill_run.sql = s->kill_sql;
+    s->kill_run.len = (size_t)snprintf(s->kill_sql, sizeof s->kill_sql, "KILL %lu", s->kills[s->first_kill]);
+    s->kill_run.done = on_killed;
+    s->first_kill = (s->first_kill + 1) % FAE_MYSQL_KILLS_MAX;
+    s->n_kills--;
+    fae_mysql_conn_run(s->killer, &s->kill_run);
+}
+
+static void on_killer_told(struct fae_mysql_conn *conn, void *arg, enum fae_mysql_event event, enum fae_err err,
+                           const char *why)
+{
+    struct fae_mysql_server *s = arg;
+
+    (void)conn;
+    if (event == FAE_MYSQL_CONNECTED && !err) {
+        kill_next(s);
+        return;
+    }
+    FAE_WARN("%s: %u queries could not be ended on it: %s", s->label, s->n_kills, why);
+    stop_killing(s);
+}
+
+void fae_mysql_server_kill(struct fae_mysql_server *s, unsigned long id)
+{
+    if (id == 0 || s->n_kills == FAE_MYSQL_KILLS_MAX)
+        return;
+    s->kills[(s->first_kill + s->n_kills++) % FAE_MYSQL_KILLS_MAX] = id;
+    if (s->killer)
+        return;
+    fae_timer_start(&s->kill_limit, s->mysql->rule.connect_timeout_ms + KILL_MS);
+    s->killer = fae_mysql_conn_new(&s->site, on_killer_told, s);
+}
+
+/* ---- how far a replica is behind ---- */
+
+/* The number in the column of that name, of the first row; UINT64_MAX: there is none. */
+static uint64_t number_of(const struct fae_mysql_run *run, const char *name)
+{
+    const uint8_t *columns = run->columns.data, *row = run->rows.data;
+    struct fae_mp_token column, value, head;
+
+    if (run->n_rows == 0)
+        return UINT64_MAX;
+    columns = fae_mp_read(columns, &head);
+    row = fae_mp_read(row, &head);
+    for (unsigned i = 0; i < run->n_columns; i++) {
+        columns = fae_mp_read(columns, &column);
+        fae_mp_read(row, &value);
+        if (column.len == strlen(name) && memcmp(column.bytes, name, column.len) == 0)
+            return value.type == FAE_MP_UINT ? value.u : UINT64_MAX;
+        row = fae_mp_skip(row);
+    }
+    return UINT64_MAX;
+}
+
+static void on_lag(struct fae_mysql_call *call, enum fae_err err)
+{
+    struct fae_mysql_server *s = FAE_CONTAINER(call, struct fae_mysql_server, lag_call);
+    uint64_t seconds;
+
+    s->lag_asked = false;
+    if (err == FAE_BACKEND && call->run.fault.number == 1064) /* a server that knows the older word alone */
+        s->lag_old_word = !s->lag_old_word;
+    if (err)
+        return;
+    seconds = number_of(&call->run, "Seconds_Behind_Master");
+    if (seconds == UINT64_MAX)
+        seconds = number_of(&call->run, "Seconds_Behind_Source");
+    s->lag_until_ms = seconds == UINT64_MAX ? 0 : s->site.loop->now_ms + LAG_KEEP_MS;
+    s->lag_ms = seconds == UINT64_MAX ? 0 : seconds * 1000;
+}
+
+static void ask_lag(struct fae_mysql_server *s)
+{
+    const char *sql = s->lag_old_word ? "SHOW SLAVE STATUS" : "SHOW REPLICA STATUS";
+
+    s->lag_next_ms = s->site.loop->now_ms + LAG_EVERY_MS;
+    s->lag_call.run.sql = sql;
+    s->lag_call.run.len = strlen(sql);
+    s->lag_call.done = on_lag;
+    s->lag_asked = fae_mysql_query_on(s, &s->lag_call) == FAE_OK;
+}
+
+bool fae_mysql_server_is_near(const struct fae_mysql_server *s)
+{
+    return s->site.loop->now_ms < s->lag_until_ms && s->lag_ms <= s->mysql->config.replica_lag_max_ms;
+}
+
+/* ---- life ---- */
+
+void fae_mysql_server_init(struct fae_mysql_server *s, struct fae_mysql *mysql, const char *text)
+{
+    const struct fae_backends_opts *o = &mysql->env->o;
+    struct fae_pool_opts opts = { .loop = o->loop, .slot = o->slot, .rule = mysql->rule, .ops = &pool_ops, .arg = s };
+    char name[FAE_OPT_TEXT + sizeof s->site.endpoint.text + 8], why[160];
+    enum fae_err err;
+
+    s->mysql = mysql;
+    s->site = (struct fae_mysql_site){ .loop = o->loop, .resolver = mysql->env->resolver, .config = &mysql->config };
+    err = fae_endpoint_parse(&s->site.endpoint, text, why, sizeof why);
+    FAE_ASSERT(!err); /* config_check.c */
+    snprintf(s->label, sizeof s->label, "mysql %s %s", mysql->config.pool.name, s->site.endpoint.text);
+    snprintf(name, sizeof name, "mysql/%s/%s", mysql->config.pool.name, s->site.endpoint.text);
+    s->upstream = o->upstreams ? fae_upstream_get(o->upstreams, name, o->slot) : NULL;
+    s->cell = s->upstream ? fae_upstream_cell(s->upstream, o->slot) : &s->own;
+    fae_timer_init(&s->kill_limit, o->loop, on_kill_late, s);
+    opts.upstream = s->upstream;
+    s->pool = fae_pool_new(&opts);
+}
+
+void fae_mysql_server_fini(struct fae_mysql_server *s)
+{
+    if (s->lag_asked)
+        fae_mysql_cancel(&s->lag_call);
+    fae_mysql_run_fini(&s->lag_call.run);
+    stop_killing(s);
+    fae_mysql_run_fini(&s->kill_run);
+    fae_pool_free(&s->pool);
+    if (s->upstream)
+        fae_upstream_put(s->upstream, s->mysql->env->o.slot);
+}
+
+void fae_mysql_server_tick(struct fae_mysql_server *s)
+{
+    bool is_replica = s != s->mysql->servers;
+
+    fae_pool_tick(s->pool);
+    if (is_replica && !s->lag_asked && s->site.loop->now_ms >= s->lag_next_ms)
+        ask_lag(s);
+}

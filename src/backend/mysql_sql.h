@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a statement may do to the connection that runs it, as far as its text proves. Where the text proves nothing, the
+ * worse is assumed: such a statement is not sent twice, runs on no replica, and its connection is made as new after it.
+ */
+#ifndef FAE_BACKEND_MYSQL_SQL_H
+#define FAE_BACKEND_MYSQL_SQL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct fae_mysql_class {
+    bool reads;          /* changes nothing anywhere: may be sent again, and may go to a replica unless ... */
+    bool locks;          /* ... it locks the rows that it reads */
+    bool leaves_nothing; /* that the next statement on the connection would notice */
+    const char *refused; /* a sentence; NULL: it may run */
+};
+
+struct fae_mysql_class fae_mysql_classify(const char *sql, size_t len);
+
+#endif
