@@ -15,11 +15,12 @@ local FLAGS_MAX = 2 ^ 32 - 1
 local EXPIRES_MAX = 2 ^ 52
 local TRIES = 3
 
-local ask, send = core.memcache_ask, core.memcache_send
+local get, ask, send = core.memcache_get, core.memcache_ask, core.memcache_send
 local handles = setmetatable({}, { __mode = "k" }) -- of pools, which servants hold
 local opened = setmetatable({}, { __mode = "v" }) -- by name
 local Pool = {}
-local mark = { __index = function(_, key) return Pool[key] end, __metatable = "memcache" }
+local mark = { __index = Pool, __metatable = "memcache",
+  __newindex = function() error("a pool cannot be changed: others have it too", 2) end }
 
 -- What was not sent may be asked of another server whatever it is; what may be done twice, also when it may have been
 -- done; a read, also when it failed.
@@ -106,7 +107,7 @@ local function get_next(handle, key, err)
   local n = core.memcache_replicas(handle) or 1
   local missed = err == nil
   for i = 1, n - 1 do
-    local value, flags = core.memcache_get(handle, i, key)
+    local value, flags = get(handle, i, key)
     if value then return value, flags end
     if flags == nil then missed = true end
   end
@@ -117,9 +118,10 @@ end
 --- pool:get(key) -> value, flags, cas | nil: there is none | nil, err. cas is for pool:cas; nil when a replica
 -- answered.
 function Pool.get(pool, key)
-  local handle = of(pool)
-  check_key(key)
-  local value, flags, cas = core.memcache_get(handle, 0, key)
+  local handle = handles[pool]
+  if not handle then of(pool) end
+  if type(key) ~= "string" then check_key(key) end
+  local value, flags, cas = get(handle, 0, key)
   if value then return value, flags, cas end
   return get_next(handle, key, flags)
 end

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -11,7 +10,7 @@ import zlib
 
 import pytest
 
-from harness import SLOW, Client, Node, RpcError, connect, free_port, n_fds, raw_many, request, wait_until
+from harness import SLOW, Client, Closed, Node, RpcError, free_port, n_fds, raw_many, request, wait_until
 
 TRACE = """
 local fae = require "fae"
@@ -569,3 +568,66 @@ def test_lies_are_no_answers():
     finally:
         for liar in liars:
             liar.stop()
+
+
+# ---- the node around it ----
+
+
+def test_a_byte_at_a_time(world):
+    conf = 'memcache "main" { servers = { %s } }' % ", ".join('"%s"' % s.addr for s in world.servers)
+    with Node(conf, {"trace.lua": TRACE}, one_byte=True) as node, Client(node.tcp) as c:
+        for i in range(20):
+            assert c.call("mc.set", "main", "b%d" % i, b"\r\nEND\r\n" * i, {"flags": i}) is True
+        for i in range(20):
+            found = c.call("mc.gets", "main", "b%d" % i)
+            assert to_bytes(found["value"]) == b"\r\nEND\r\n" * i and found["flags"] == i
+        assert len(c.call("mc.get_many", "main", ["b%d" % i for i in range(40)])) == 20
+
+
+def test_pools_come_change_and_go_with_reloads(world):
+    a, b = world.servers[:2]
+    a.flush()
+    with Node("", workers=2) as node, Client(node.tcp) as c:
+        with open(node.conf_path) as f:
+            rest = f.read()
+
+        def reload(conf):
+            with open(node.conf_path, "w") as f:
+                f.write(rest + conf)
+            result = node.reload()
+            assert result.returncode == 0, result.stderr
+
+        assert c.error("mc.get", "main", "k").code == "UNKNOWN_POOL"
+        reload('memcache "main" { servers = "localhost:%d" }' % a.port)  # a name, looked up
+        assert c.call("mc.set", "main", "k", "on a") is True and a.get("k") == b"on a"
+        reload('memcache "main" { servers = "%s", value_max = 10 }' % b.addr)
+        assert c.call("mc.get", "main", "k") is None
+        assert c.error("mc.set", "main", "k", "x" * 11).code == "LIMIT"
+        assert c.call("mc.set", "main", "k", "on b") is True and b.get("k") == b"on b"
+        with b.stopped():  # what waits ends with its pool's timeout, though the pool is gone
+            msgid = c.start("mc.get", "main", "k")
+            reload("")
+            message = c.recv()
+            assert message[1] == msgid and message[2].split(":")[0] == "TIMEOUT"
+        assert c.error("mc.get", "main", "k").code == "UNKNOWN_POOL"
+
+
+def test_a_killed_worker_leaves_nothing_behind(world):
+    server = world.servers[0]
+    conf = 'memcache "main" { servers = "%s" }' % server.addr
+    with Node(conf, workers=1, expect=["worker-0"]) as node:
+        with Client(node.tcp) as c, server.stopped():
+            c.start("mc.get", "main", "k")
+            time.sleep(0.05)
+            os.kill(node.worker_pids()[0], signal.SIGKILL)
+            with pytest.raises(Closed):
+                c.recv()
+
+        def works():
+            try:
+                with Client(node.tcp) as c:
+                    return c.call("mc.set", "main", "k", "x")
+            except (OSError, Closed, RpcError):
+                return False
+
+        wait_until("the next worker serves", works, 10)

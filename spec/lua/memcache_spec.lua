@@ -18,6 +18,7 @@ describe("fae.memcache", function()
     assert.not_equal(pool, fae.memcache "other")
     assert.has_error(function() fae.memcache(17) end, "fae.memcache takes the name of a pool")
     assert.equal("memcache", getmetatable(pool))
+    assert.has_error(function() pool.get = print end, "a pool cannot be changed: others have it too")
   end)
   it("says that there is no such pool", function()
     local message = '^there is no memcache pool "none"$'

@@ -158,6 +158,8 @@ static void put_asked(struct fae_memcache_server *s, struct fae_memcache_call *c
     fae_list_add_tail(&s->asked, &call->node);
     call->sent = true;
     call->sent_ns = s->now_ns;
+    if (call->asked_ms == s->o.loop->now_ms) /* in this turn, which may be old by now */
+        call->asked_ms = s->now_ns / 1000000u;
     fae_buf_add(&s->out, call->bytes, call->len);
     FAE_MEMCACHE_STAT(s, calls, !call->again);
 }

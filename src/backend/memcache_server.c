@@ -211,7 +211,7 @@ enum fae_err fae_memcache_ask(struct fae_memcache_server *s, struct fae_memcache
         return refused(s, answer_out, FAE_UNAVAILABLE, "it was not reached a moment ago",
                        (uint32_t)(s->retry_ms - now_ms));
     }
-    call->asked_ms = fae_now_ms();
+    call->asked_ms = now_ms; /* more exactly when it goes out */
     call->answered = call->at_key = call->at_byte = 0;
     call->sent = call->on_wire = call->last = call->again = call->over = call->cancelled = call->too_long = false;
     fae_list_add_tail(&s->waiting, &call->node);
