@@ -233,6 +233,30 @@ def http():
         write("http", name, data)
 
 
+# ---- what a memcached answers to "gets a b c a", a set, an incr, a delete and "gets d" ----
+
+REST = b"STORED\r\n18446744073709551615\r\nNOT_FOUND\r\nEND\r\n"
+ANSWERS = {
+    "all": b"VALUE a 1 2 3\r\nxy\r\nVALUE b 0 0 1\r\n\r\nVALUE c 0 1 1\r\nC\r\nVALUE a 4294967295 1 9\r\nz\r\nEND\r\n" + REST,
+    "none": b"END\r\n" + REST,
+    "turned": b"VALUE c 0 1 1\r\nC\r\nVALUE b 0 1 1\r\nB\r\nVALUE a 0 1 1\r\nA\r\nEND\r\n" + REST,
+    "too long": b"VALUE a 0 65 1\r\n" + b"v" * 65 + b"\r\nVALUE c 0 70 1\r\n" + b"v" * 70 + b"\r\nEND\r\n" + REST,
+    "endless": b"VALUE a 0 18446744073709551615 1\r\n" + b"v" * 99,
+    "errors": b"SERVER_ERROR busy\r\nSERVER_ERROR object too large for cache\r\nCLIENT_ERROR not a number\r\nERROR\r\nERROR\r\n",
+    "a set refused": b"END\r\nCLIENT_ERROR line\r\nERROR\r\n",
+    "out of step": b"STORED\r\nEND\r\n" + REST,
+    "another key": b"VALUE e 0 1 1\r\nE\r\nEND\r\n" + REST,
+    "long key": b"VALUE " + b"k" * 340 + b" 0 1\r\nx\r\nEND\r\n",
+    "one more": b"END\r\n" + REST + b"END\r\n",
+}
+
+
+def memcache():
+    for name, data in ANSWERS.items():
+        write("memcache", name, data)
+
+
+memcache()
 wire()
 conf()
 bundles()
