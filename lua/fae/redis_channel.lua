@@ -61,9 +61,9 @@ end
 local function hear(sub, push)
   if type(push) ~= "table" then return end
   local kind = push[1]
-  if kind == "message" then
+  if kind == "message" and type(push[3]) == "string" then
     deliver(sub, push[3], push[2])
-  elseif kind == "pmessage" then
+  elseif kind == "pmessage" and type(push[4]) == "string" then
     deliver(sub, push[4], push[3], push[2])
   end
 end
@@ -74,6 +74,9 @@ local function make_room(sub)
   sub.yielded_at = sub.first
   return core.sleep(0)
 end
+
+-- What no redis sends to who listens: nil.
+local function no_push(sub) return select(2, route.wrong(sub.own, sub.word, nil)) end
 
 -- Until the connection is lost or nobody wants it. -> err | nil: stopped
 local function listen(sub, conn)
@@ -86,6 +89,8 @@ local function listen(sub, conn)
       ok, err = make_room(sub)
       if not ok then return err end
       hear(sub, push)
+    elseif not err then
+      return no_push(sub)
     elseif err.code ~= "TIMEOUT" then
       return err
     else
@@ -113,6 +118,7 @@ local function attempt(sub, at, channels)
     sub.connected = sub.connected - 1
     sub.lost = sub.lost + (err and 1 or 0)
   end
+  if push == nil and not err then err = no_push(sub) end
   core.redis_conn_give(conn, false)
   return err
 end

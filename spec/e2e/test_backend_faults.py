@@ -65,6 +65,38 @@ def test_answers_of_a_kind_that_no_redis_gives(answer):
     assert set(codes) <= {"OK", "BACKEND"} and "BACKEND" in codes, codes
 
 
+LISTEN = """
+local fae = require "fae"
+local ask = fae.servant "listen"
+local n = 0
+local subscription = fae.redis "m":subscribe("c", function() n = n + 1 end)
+ask.method("heard", {}, function() return { n = n, lost = subscription:stats().lost } end)
+return ask
+"""
+
+
+def test_a_subscription_outlives_what_no_redis_sends():
+    ack = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"
+    pushed = [b"$-1\r\n", ack + b"$-1\r\n", ack + b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$-1\r\n"]
+
+    async def lie(conn, good, fake, rng):
+        await conn.send(good if good == b"+PONG\r\n" else pushed[0])
+        if good != b"+PONG\r\n":
+            pushed.pop(0)
+            await conn.swallow()
+
+    with Stage() as stage:
+        fake = stage.open(hostile.Redis())
+        fake.misbehave_always(lie)
+        with Node(backends.section("redis", "m", fake.addr), servants={"listen.lua": LISTEN}) as node:
+            for left in (2, 1, 0):
+                wait_until("it heard a lie", lambda: len(pushed) <= left, 10)
+                assert node.call("listen.heard")["n"] == 0
+                fake.close_all()
+            fake.heal()
+            wait_until("it hears", lambda: node.call("listen.heard")["n"] == 1, 8)
+
+
 def test_no_late_answer_is_taken_for_another():
     """K3."""
     for how, got in backends.late_answers(1000000 if LONG else 20000, 0.01 if LONG else 0.03).items():

@@ -317,6 +317,11 @@ class Redis(Fake):
     def do_lrange(self, key, *_):
         return array([bulk(value_of(b"%s %d" % (key, i))) for i in range(3)])
 
+    def do_subscribe(self, *channels):
+        """And at once a message on each."""
+        acks = [array([bulk(b"subscribe"), bulk(c), b":%d\r\n" % (i + 1)]) for i, c in enumerate(channels)]
+        return b"".join(acks + [array([bulk(b"message"), bulk(c), bulk(b"hello")]) for c in channels])
+
     def do_evalsha(self, *_):
         return b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
 
