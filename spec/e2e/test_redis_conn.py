@@ -46,6 +46,13 @@ load.method("pops", { args = { "int" }, timeout_ms = 5000 }, function(call, n)
   return result
 end)
 
+load.method("puts", { args = { "int", "int" }, timeout_ms = 150 }, function(call, n, bytes)
+  local fns, value = {}, ("v"):rep(bytes)
+  for i = 1, n do fns[i] = function() pool:set("put" .. i, i .. ":" .. value) end end
+  fae.parallel(fns)
+  return true
+end)
+
 load.method("hold", { timeout_ms = 600000 }, function() return pool:blpop("held", 600) end)
 return load
 """
@@ -125,11 +132,14 @@ def two_free_ports():
         return one, free_port()
 
 
+def tls_args(certs, port):
+    return ["--tls-port", str(port), "--tls-cert-file", certs.path("node.pem"), "--tls-key-file", certs.path("node.key"),
+            "--tls-ca-cert-file", certs.path("ca.pem")]
+
+
 def test_tls(certs):
     plain_port, port = two_free_ports()
-    args = ["--tls-port", str(port), "--tls-cert-file", certs.path("node.pem"), "--tls-key-file", certs.path("node.key"),
-            "--tls-ca-cert-file", certs.path("ca.pem")]
-    with Redis(port=plain_port, args=args):
+    with Redis(port=plain_port, args=tls_args(certs, port)):
         ca, own = ', ca = "%s"' % certs.path("ca.pem"), ', cert = "%s", key = "%s"' % (
             certs.path("shop.pem"), certs.path("shop.key"))
         conf = "".join('redis "%s" { servers = "tls://%s:%d"%s }\n' % (name, host, port, more) for name, host, more in [
@@ -264,6 +274,32 @@ def test_stopped_and_continued():
             finally:
                 redis.go_on()
             wait_until("it is used again", lambda: c.call("load.gets", 64, 5)["right"] == 64, 15)
+
+
+@pytest.mark.parametrize("way", ["plain", "tls"])
+def test_given_up_while_the_server_does_not_read(certs, way):
+    """What was not on its way by then is never done, what was is whole, and what follows is in step."""
+    plain_port, port = two_free_ports()
+    with Redis(port=plain_port, args=tls_args(certs, port)) as redis:
+        addr = "tls://127.0.0.1:%d" % port if way == "tls" else redis.addr
+        more = ', timeout_ms = 20000, ca = "%s", cert = "%s", key = "%s"' % (
+            certs.path("ca.pem"), certs.path("shop.pem"), certs.path("shop.key"))
+        with Node(pool_of(addr, more=more), servants={"load.lua": LOAD}) as node, node.client() as c:
+            assert c.call("rd.call", "main", "SET", "k", "v") == "OK"
+            redis.pause()
+            try:
+                for n, size in (3, 100000), (4000, 1500), (5, 300), (1000, 1500):
+                    assert c.call("load.puts", n, size) is True
+                late = [c.start("rd.call", "main", "INCR", "n") for _ in range(20)]
+            finally:
+                redis.go_on()
+            assert sorted(c.recv()[3] for _ in late) == list(range(1, 21))
+            for i in range(1, 4001):
+                value = redis.ask("GET", "put%d" % i) if i % 100 == 0 or i < 10 else None
+                assert value in [None] + ["%d:" % i + "v" * size for size in (100000, 1500, 300)]
+            done = int(redis.info("commandstats")["cmdstat_set"].split(",")[0].split("=")[1])
+            assert 3 < done < 5009
+            assert redis.info("stats")["unexpected_error_replies"] == "0"
 
 
 def test_late_answers_are_nobody_elses():

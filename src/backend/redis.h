@@ -11,6 +11,10 @@
  *   BACKEND      what came is no reply; the connection is dropped
  *   CIRCUIT_OPEN, OVERLOAD, POOL_BUSY, LIMIT, CLOSED   it was not sent
  * An idempotent call whose connection is lost is sent once more, when its deadline allows and not too many are.
+ *
+ * For the breaker every reply is a success, errors too, and so are LOADING, BUSY, MASTERDOWN: who says so is there, and says
+ * it at once. Failures are calls that were late or lost; who gave up waiting counts when his reply comes, or does not. A
+ * login that is refused is our own fault, and the breaker hears nothing of it.
  */
 #ifndef FAE_BACKEND_REDIS_H
 #define FAE_BACKEND_REDIS_H

@@ -17,6 +17,7 @@
 
 #define READ_BYTES (16u * FAE_KIB) /* what hiredis takes best at a time */
 #define READS_A_TURN 16u
+#define TLS_HELD (16u * FAE_KIB) /* of what a send left over, TLS has so much in hand: a record */
 #define PLACES_MIN 64u
 #define KEEP_BYTES (256u * FAE_KIB) /* an empty buffer larger than this is given back */
 
@@ -80,7 +81,7 @@ static void prune(struct fae_redis_conn *c)
     for (uint32_t i = c->head; i != c->tail; i++) {
         struct fae_redis_place place = *fae_redis_conn_at(c, i);
 
-        if (place.call || from < c->sent) {
+        if (place.call || from < c->offered) {
             if (to != from)
                 memmove(c->out.data + to, c->out.data + from, place.bytes);
             place.at = c->gone + to;
@@ -127,6 +128,9 @@ static void flush(void *arg)
     }
     if (n > 0)
         c->sent += (size_t)n;
+    c->offered = c->sent;
+    if (c->stream.tls)
+        c->offered = c->out.len - c->sent < TLS_HELD ? c->out.len : c->sent + TLS_HELD;
     if (c->sent < c->out.len || c->stream.wants_write)
         fae_stream_want_write(&c->stream, c->sent < c->out.len);
 }
@@ -203,7 +207,7 @@ struct fae_redis_place *fae_redis_conn_add(struct fae_redis_conn *c, struct fae_
 bool fae_redis_conn_forget(struct fae_redis_conn *c, struct fae_redis_call *call)
 {
     struct fae_redis_place *place = fae_redis_conn_at(c, call->place);
-    bool unsent = place->at >= c->gone + c->sent;
+    bool unsent = !fae_redis_conn_was_sent(c, place);
 
     FAE_ASSERT(place->call == call);
     place->call = NULL;
@@ -227,13 +231,14 @@ static void finish(struct fae_redis_conn *c, uint64_t now_ns)
     c->base += place.bytes;
     if (c->head == c->tail) {
         c->gone += c->base;
-        c->base = c->sent = c->out.len = 0;
+        c->base = c->sent = c->offered = c->out.len = 0;
         if (c->out.cap > KEEP_BYTES)
             fae_buf_fini(&c->out);
     } else if (c->base > KEEP_BYTES && c->base > c->out.len / 2) {
         fae_buf_shift(&c->out, c->base);
         c->gone += c->base;
         c->sent -= c->base;
+        c->offered -= c->base;
         c->base = 0;
     }
     if (now_ns > place.since_ns)

@@ -92,6 +92,7 @@ struct fae_redis_conn {
     struct fae_buf login; /* what of it was not sent yet */
     struct fae_buf out;   /* bytes of all that is in flight: from `base` on, and of them up to `sent` on their way */
     size_t base, sent;
+    size_t offered;                 /* as far as they may be on their way: TLS holds what a send left over */
     uint64_t gone;                  /* bytes that are no longer in front of it */
     uint32_t stamped;               /* the first place whose since_ns is not known yet */
     struct fae_redis_place *places; /* a ring of n_places, a power of two: from head up to tail */
@@ -130,7 +131,7 @@ static inline void fae_redis_leave(const struct fae_redis_conn_opts *o, struct f
 /* Of a connection that ended: was any of it sent? */
 static inline bool fae_redis_conn_was_sent(const struct fae_redis_conn *conn, const struct fae_redis_place *place)
 {
-    return place->at < conn->gone + conn->sent;
+    return place->at < conn->gone + conn->offered;
 }
 
 static inline uint32_t fae_redis_conn_n(const struct fae_redis_conn *conn)
