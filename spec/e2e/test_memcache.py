@@ -102,6 +102,13 @@ class Stopped:
 
     def __enter__(self):
         os.kill(self.pid, signal.SIGSTOP)
+        wait_until("it has stopped", lambda: all(state == "T" for state in self.states()))
+
+    def states(self):
+        """Of its threads, each of which stops by itself."""
+        for thread in os.listdir("/proc/%d/task" % self.pid):
+            with open("/proc/%d/task/%s/stat" % (self.pid, thread)) as f:
+                yield f.read().rsplit(")", 1)[1].split()[0]
 
     def __exit__(self, *_):
         os.kill(self.pid, signal.SIGCONT)
@@ -631,3 +638,47 @@ def test_a_killed_worker_leaves_nothing_behind(world):
                 return False
 
         wait_until("the next worker serves", works, 10)
+
+
+def backend_row(node, pool, addr):
+    name = "memcache/%s/%s" % (pool, addr)
+    return next(row for row in node.stats()["backends"] if row["name"] == name)
+
+
+def test_what_is_counted(world):
+    server = Memcached()
+    try:
+        with Node('memcache "main" { servers = "%s", timeout_ms = 150 }' % server.addr) as node, Client(node.tcp) as c:
+            for _ in range(10):
+                c.call("mc.set", "main", "w", "word")
+                c.call("mc.get", "main", "none")
+                c.error("mc.incr", "main", "w")
+            row = backend_row(node, "main", "tcp://" + server.addr)
+            assert (row["calls"], row["errors"], row["connects"], row["connections"]) == (30, 10, 1, 1)
+            assert row["call_ns"] > 0 and row["window_failed"] == 0
+            wait_until("it is idle", lambda: backend_row(node, "main", "tcp://" + server.addr)["idle"] == 1)
+            with server.stopped():
+                assert c.error("mc.get", "main", "w").code == "TIMEOUT"
+                assert c.error("mc.set", "main", "w", "x").code == "UNKNOWN"
+            server.kill()
+            assert c.error("mc.get", "main", "w").code == "UNAVAILABLE"
+            row = backend_row(node, "main", "tcp://" + server.addr)
+            assert row["timeouts"] == 2 and row["window_failed"] == 2 + row["connect_failures"]
+            assert row["connect_failures"] >= 1 and row["connections"] == 0
+    finally:
+        server.kill()
+
+
+def test_a_unix_socket(tmp_path):
+    path = str(tmp_path / "memcached.sock")
+    os.chmod(tmp_path, 0o755)
+    server = subprocess.Popen(["memcached", "-s", path, "-a", "777", "-u", "root"], stderr=subprocess.DEVNULL)
+    try:
+        wait_until("memcached listens", lambda: os.path.exists(path))
+        with Node('memcache "main" { servers = "unix:%s" }' % path) as node, Client(node.tcp) as c:
+            assert c.call("mc.set", "main", "k", "x") is True
+            assert c.call("mc.get", "main", "k") == "x"
+            assert backend_row(node, "main", "unix:" + path)["calls"] == 2
+    finally:
+        server.kill()
+        server.wait()
