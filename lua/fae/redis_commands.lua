@@ -86,11 +86,12 @@ add("ping echo", { all = "same", flags = READ })
 add("flushdb flushall", { all = "same" })
 add("scan randomkey time info lastsave command lolwut pubsub", { flags = READ })
 add("acl bgrewriteaof bgsave cluster config failover function latency module role save slowlog swapdb", {})
-add("script", { all = "same", all_sub = { LOAD = true, FLUSH = true } })
 
 local shared = "the pool's connections are shared by many calls; "
+add("script", { all = "same", all_sub = { LOAD = true, FLUSH = true },
+  refused_sub = { DEBUG = shared .. "its next script would take it away" } })
 add("client", { refused_sub = {} })
-for sub in ("CACHING NO-EVICT NO-TOUCH REPLY SETINFO SETNAME TRACKING"):gmatch "%S+" do
+for sub in ("CACHING CAPA IMPORT-SOURCE NO-EVICT NO-TOUCH REPLY SETINFO SETNAME TRACKING"):gmatch "%S+" do
   commands.client.refused_sub[sub] = shared .. "it would change one of them for all"
 end
 
@@ -104,7 +105,8 @@ add("auth hello", { refused = shared .. "who logs in are the options user and pa
 add("quit reset", { refused = shared .. "the node opens and closes them" })
 add("monitor sync psync replconf", { refused = shared .. "it would make one of them something else" })
 add("readonly readwrite asking restore-asking", { refused = shared .. "the pool's servers are no redis cluster" })
-add("wait", { refused = "it waits for what its own connection wrote: pool:alone gives one" })
+add("post host:", { refused = "redis takes it for an attack, and closes the connection" })
+add("wait waitaof", { refused = "it waits for what its own connection wrote: pool:alone gives one" })
 add("shutdown debug replicaof slaveof pfdebug pfselftest",
   { refused = "it is for whoever runs the server, by redis-cli" })
 

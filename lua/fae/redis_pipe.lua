@@ -140,7 +140,7 @@ local Alone = {}
 
 -- What fn may not do with it, since whoever has it next would notice.
 local function may_send(row, sub)
-  if row.name == "WAIT" then return true end
+  if row.name == "WAIT" or row.name == "WAITAOF" then return true end
   local why = commands.refused(row, sub)
   if why then return bad("%s is not sent here: %s", row.name, why) end
   return true

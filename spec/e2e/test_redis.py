@@ -191,6 +191,35 @@ def test_a_reload_takes_pools_and_brings_them(servers):
         assert c.error("rd.call", "main", "GET", "k").code == "UNKNOWN_POOL"
 
 
+def test_a_pool_that_was_replaced_holds_up_nobody(servers):
+    """It has all connections there may be, and its borrower has seconds left."""
+    conf = 'redis "main" { servers = "%s", max = 2, timeout_ms = 900 }' % servers[0].addr
+    with Node(conf) as node, node.client() as c, node.client() as blocked:
+        assert c.call("rd.call", "main", "SET", "k", "v") == "OK"
+        msgid = blocked.start("rd.call", "main", "BLPOP", "nothing here", 3)
+        wait_until("it is blocked", lambda: "cmd=blpop" in servers[0].ask("CLIENT", "LIST"))
+        with open(node.conf_path) as f:
+            conf = f.read()
+        with open(node.conf_path, "w") as f:
+            f.write(conf.replace("timeout_ms = 900", "timeout_ms = 901"))
+        node.reload("--wait")
+        assert c.call("rd.call", "main", "GET", "k") == "v"
+        assert blocked.finish(msgid) is None
+
+
+def test_what_would_spoil_a_connection_for_others_is_not_sent(servers):
+    with Node('redis "main" { servers = "%s" }' % servers[0].addr) as node, node.client() as c:
+        c.call("rd.call", "main", "SET", "k", "v")
+        n = servers[0].info("stats")["total_connections_received"]
+        for words in (["SCRIPT", "DEBUG", "YES"], ["script", "debug", "SYNC"], ["POST", "/"], ["post"]):
+            assert c.error("rd.call", "main", *words).code == "BAD_ARGS", words
+            assert c.error("rd.pipeline", "main", [words]).code == "BAD_ARGS", words
+        assert c.call("rd.call", "main", "EVAL", "return 'fine'", 0) == "fine"
+        assert c.call("rd.call", "main", "GET", "k") == "v"
+        assert int(servers[0].info("stats")["total_connections_received"]) == int(n) + 1, "only we asked"
+        assert c.error("rd.call", "main\0x", "GET", "k").code == "UNKNOWN_POOL"
+
+
 def test_a_store_in_redis_needs_no_local_one(servers):
     with Node(pools(servers) + 'kv(false)\nkv_backend "redis:main"') as node, node.client() as c:
         assert c.call("kv.set", "alone", "v") is True

@@ -164,12 +164,14 @@ describe("fae.redis", function()
       SUBSCRIBE = "pool:subscribe", psubscribe = "pool:subscribe", MULTI = "pool:multi", exec = "pool:multi",
       Watch = "pool:multi", SELECT = "option db", AUTH = "user and password", HELLO = "user and password",
       QUIT = "opens and closes", reset = "opens and closes", MONITOR = "something else", WAIT = "pool:alone",
-      SHUTDOWN = "redis-cli", DEBUG = "redis-cli", REPLICAOF = "redis-cli",
+      SHUTDOWN = "redis-cli", DEBUG = "redis-cli", REPLICAOF = "redis-cli", WAITAOF = "pool:alone",
+      POST = "closes the connection",
     } do
       fails("BAD_ARGS", word, w.pool:call(cmd, "x"))
       fails("BAD_ARGS", word, w.pool:pipeline { { cmd, "x" } })
     end
     fails("BAD_ARGS", "CLIENT", w.pool:client("reply", "OFF"))
+    fails("BAD_ARGS", "SCRIPT", w.pool:call("Script", "debug", "yes"))
     assert.same({}, w.asked)
     w.pool:client "LIST"
     assert.equal(1, #w.asked)

@@ -191,6 +191,30 @@ static void freeing_closes_what_is_borrowed(void **state)
     assert_sums(0);
 }
 
+/* A reload made it anew, and the one before holds all there are for as long as somebody blocks on it. */
+static void the_next_pool_has_a_connection_too(void **state)
+{
+    struct fae_pool *before;
+    struct asker a, b = { 0 };
+
+    (void)state;
+    t.rule.max = 1;
+    with_idle(1);
+    before = t.pool;
+    a = borrowed();
+    make_pool();
+    assert_int_equal(borrow(&b, 0), FAE_MORE);
+    assert_int_equal(t.n_made, 2);
+    connected(FAE_OK);
+    assert_int_equal(b.err, FAE_OK);
+    assert_false(fae_pool_slot_take(t.pool));
+    give(&b, true);
+    fae_pool_give(a.conn, true);
+    fae_pool_free(&before);
+    fae_pool_free(&t.pool);
+    assert_int_equal(atomic_load(&t.cell->n_slots), 0);
+}
+
 /* ---- waiting ---- */
 
 static void a_full_queue_refuses(void **state)
@@ -441,6 +465,7 @@ int main(void)
         TEST(who_cancels_is_not_told),
         TEST(who_is_told_may_give_ask_and_free),
         TEST(freeing_closes_what_is_borrowed),
+        TEST(the_next_pool_has_a_connection_too),
         TEST(a_full_queue_refuses),
         TEST(a_queue_of_none_still_connects),
         TEST(waits_end),

@@ -65,10 +65,13 @@ unsigned fae_pool_n_conns(const struct fae_pool *pool)
 
 /* ---- slots ---- */
 
+/* A pool without any always may: after a reload the one before it may hold all that there are, for as long as it is used. */
 static bool take_slot(struct fae_pool *pool)
 {
+    bool has_some = pool->n_shared > 0 || fae_pool_n_conns(pool) > 0;
+
     if (pool->o.upstream)
-        return fae_upstream_slot_take(pool->o.upstream, pool->o.slot, pool->o.rule.max);
+        return fae_upstream_slot_take(pool->o.upstream, pool->o.slot, has_some ? pool->o.rule.max : UINT32_MAX);
     if (atomic_load(&pool->own.n_slots) >= pool->o.rule.max)
         return false;
     atomic_fetch_add(&pool->own.n_slots, 1);

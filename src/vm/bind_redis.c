@@ -24,6 +24,7 @@ struct handle {
     const void *kind; /* &handle_key: it is one */
     struct fae_redis *redis;
     uint32_t version;
+    size_t len; /* of the name, which clients give: one with a NUL in it is no pool's */
     char name[];
 };
 
@@ -49,7 +50,7 @@ struct fae_redis *fae_redis_pool_here(lua_State *L)
         return NULL;
     }
     if (h->version != fae_backends_version(backends)) {
-        h->redis = fae_backends_find(backends, &fae_redis_kind, h->name);
+        h->redis = strlen(h->name) == h->len ? fae_backends_find(backends, &fae_redis_kind, h->name) : NULL;
         h->version = fae_backends_version(backends);
     }
     if (!h->redis)
@@ -75,6 +76,7 @@ static int l_redis_open(lua_State *L)
     h->kind = &handle_key;
     h->redis = NULL;
     h->version = 0;
+    h->len = len;
     memcpy(h->name, name, len + 1);
     return 1;
 }
