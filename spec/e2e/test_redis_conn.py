@@ -258,7 +258,7 @@ def test_thrown_out_while_idle():
 
 def test_stopped_and_continued():
     """What is late is lost, and reaches nobody; another server has nothing to do with it."""
-    more = ", timeout_ms = 150, connect_timeout_ms = 150"
+    more = ", timeout_ms = 150, connect_timeout_ms = 150, breaker_open_ms = 1000"
     with Redis() as redis, Redis() as other:
         conf = pool_of(redis, more=more) + 'redis "other" { servers = "%s" }\n' % other.addr
         with Node(conf, servants={"load.lua": LOAD}) as node, node.client() as c:

@@ -429,6 +429,42 @@ static void a_command_that_is_too_long_is_not_sent(void **state)
     expect_nothing();
 }
 
+/* As redis does with a value that is longer than it takes. */
+static void a_command_that_is_refused_before_all_of_it_was_sent(void **state)
+{
+    static char value[60 * 1024];
+    struct fae_redis_arg args[3] = { { "SET", 3 }, { "k", 1 }, { value, sizeof value } };
+    struct fae_redis_command command = { args, 3 };
+    struct fae_redis_outcome outcome;
+    struct asked *a = calloc(100, sizeof *a);
+    unsigned n_ok = 0, n_refused = 0;
+    int few = 64 * 1024;
+
+    (void)state;
+    setsockopt(t.listener, SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
+    make_pool();
+    for (unsigned i = 0; i < 100; i++) { /* more than the sockets take */
+        a[i].call.done = on_asked_done;
+        assert_int_equal(fae_redis_call(t.redis, 0, &a[i].call, &command, 1, &outcome), FAE_OK);
+    }
+    greet();
+    turns(3);
+    for (unsigned i = 0; i < 100; i++)
+        say("-ERR Protocol error: invalid bulk length\r\n");
+    turns(20);
+    for (unsigned i = 0; i < 100; i++) {
+        n_ok += a[i].n_done && a[i].err == FAE_OK;
+        n_refused += a[i].n_done && a[i].err == FAE_BACKEND;
+        if (a[i].err == FAE_BACKEND)
+            assert_string_equal(a[i].why, "a reply to what was not sent yet: ERR Protocol error: invalid bulk length");
+    }
+    assert_true(n_ok > 0 && n_ok < 99);
+    assert_int_equal(n_refused, 1); /* what comes after it goes out on another connection */
+    fae_redis_kind.free(t.redis);
+    t.redis = NULL;
+    free(a);
+}
+
 static void there_is_an_end_to_what_is_in_flight(void **state)
 {
     struct asked *a = calloc(FAE_REDIS_IN_FLIGHT + 1, sizeof *a);
@@ -686,6 +722,7 @@ int main(void)
         T(nesting_and_length),
         T(one_reply_that_is_too_long_is_no_trouble_of_the_next),
         T(a_command_that_is_too_long_is_not_sent),
+        T(a_command_that_is_refused_before_all_of_it_was_sent),
         T(there_is_an_end_to_what_is_in_flight),
         T(what_cannot_be_reached_is_told_at_once_and_left_alone),
         T(the_breaker_opens_and_is_closed_by_our_own_trying),

@@ -320,6 +320,27 @@ static void unasked(struct fae_redis_conn *c)
     fae_redis_tape_clear(c->reader);
 }
 
+static bool nobody_waits(const struct fae_redis_conn *c)
+{
+    return c->state == FAE_REDIS_OPEN && c->head != c->tail && !fae_redis_conn_at(c, c->head)->call;
+}
+
+/* A reply before all of its command was sent: the server did not like how it began, and is about to close. */
+static void too_early(struct fae_redis_conn *c)
+{
+    struct fae_redis_item item;
+    char why[160];
+
+    if (nobody_waits(c)) {
+        end(c, FAE_REDIS_GARBLED, "a reply to what was not sent yet");
+        return;
+    }
+    fae_redis_item(fae_redis_tape(c->reader)->data, &item);
+    snprintf(why, sizeof why, "a reply to what was not sent yet%s%.*s", item.type == FAE_REDIS_ERROR ? ": " : "",
+             item.type == FAE_REDIS_ERROR ? (int)item.n : 0, item.text ? item.text : "");
+    end(c, FAE_REDIS_GARBLED, why);
+}
+
 /* One more reply is on the tape. */
 static void answered(struct fae_redis_conn *c, uint64_t now_ns)
 {
@@ -335,7 +356,7 @@ static void answered(struct fae_redis_conn *c, uint64_t now_ns)
     }
     place = fae_redis_conn_at(c, c->head);
     if (c->base >= c->sent || (place->n_left == 1 && c->base + place->bytes > c->sent)) {
-        end(c, FAE_REDIS_GARBLED, "a reply to what was not sent yet");
+        too_early(c);
         return;
     }
     if (fae_redis_was_error(c->reader)) {
@@ -347,11 +368,6 @@ static void answered(struct fae_redis_conn *c, uint64_t now_ns)
     finish(c, now_ns);
     if (c->state != FAE_REDIS_DEAD)
         fae_redis_tape_clear(c->reader);
-}
-
-static bool nobody_waits(const struct fae_redis_conn *c)
-{
-    return c->state == FAE_REDIS_OPEN && c->head != c->tail && !fae_redis_conn_at(c, c->head)->call;
 }
 
 static void run_replies(struct fae_redis_conn *c, uint64_t now_ns)
