@@ -141,6 +141,7 @@ bool fae_mctext_is_key(const char *key, size_t len)
 void fae_mctext_store(struct fae_buf *out, enum fae_mctext_store how, const char *key, size_t key_len, uint32_t flags,
                       int64_t expires, const char *value, size_t value_len, uint64_t cas)
 {
+    static const char line_end[2] = { '\r', '\n' };
     static const char *const verbs[] = { "set", "add", "replace", "append", "prepend", "cas" };
     char *at = (char *)fae_buf_room(out, FAE_MCTEXT_HEAD_MAX + value_len + 2);
     int n = snprintf(at, FAE_MCTEXT_HEAD_MAX, "%s %.*s %" PRIu32 " %" PRId64 " %zu", verbs[how], (int)key_len, key,
@@ -148,12 +149,10 @@ void fae_mctext_store(struct fae_buf *out, enum fae_mctext_store how, const char
 
     if (how == FAE_MCTEXT_CAS)
         n += snprintf(at + n, FAE_MCTEXT_HEAD_MAX - (size_t)n, " %" PRIu64, cas);
-    at += n;
-    memcpy(at, "\r\n", 2);
-    if (value_len)
-        memcpy(at + 2, value, value_len);
-    memcpy(at + 2 + value_len, "\r\n", 2);
-    out->len += (size_t)n + 2 + value_len + 2;
+    out->len += (size_t)n;
+    fae_buf_add(out, line_end, sizeof line_end);
+    fae_buf_add(out, value, value_len);
+    fae_buf_add(out, line_end, sizeof line_end);
 }
 
 void fae_mctext_count(struct fae_buf *out, bool up, const char *key, size_t key_len, uint64_t by)
