@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fae.mysql with real mariadb-servers: specs of backends/ run by `fae test -c`, then what needs a node, and servers that
 are killed, stopped and started again."""
-import os
-import threading
 import time
 
 import pytest
 
-from harness import ROOT, SLOW, Node, free_port, wait_until
+from harness import LONG, SLOW, Node, RpcError, free_port, wait_until
 from mariadb import Mariadb
+from mysql_fake import Fake
 from test_redis import run_spec
 
 
@@ -37,3 +36,199 @@ def pools(server):
 
 def test_specs(server, tmp_path):
     run_spec(tmp_path, pools(server), "mysql_spec.lua")
+
+
+SHOP = """
+local fae = require "fae"
+local shop = fae.servant "shop"
+local db = fae.mysql "db"
+
+local function outcome(value, err)
+  if value ~= nil or err == nil then return { value = value } end
+  return { code = err.code, text = err.message, errno = err.detail and err.detail.errno }
+end
+
+shop.method("query", function(call, sql, ...) return outcome(db:query(sql, ...)) end)
+shop.method("value", function(call, sql, ...) return outcome(db:value(sql, ...)) end)
+shop.method("exec", function(call, sql, ...) return outcome(db:exec(sql, ...)) end)
+shop.method("near", function(call, sql, ...) return outcome(db:replica():value(sql, ...)) end)
+shop.method("count", function(call, sql) return outcome(db:each(sql, function() end)) end)
+shop.method("hold", { timeout_ms = 20000 }, function(call, id, ms, how)
+  return outcome(db:transaction(function(tx)
+    local done, err = tx:exec("UPDATE t SET n = n + 1 WHERE id = ?", id)
+    if not done then return nil, err end
+    if how == "query" then
+      done, err = tx:query("SELECT SLEEP(?)", ms / 1000)
+      if not done then return nil, err end
+    else
+      fae.sleep(ms)
+    end
+    if how == "fail" then error { code = "NOT_FOUND", message = "so it is" } end
+    done, err = tx:exec("UPDATE t SET n = n + 1 WHERE id = ?", id)
+    if not done then return nil, err end
+    return "held"
+  end))
+end)
+shop.method("look", { timeout_ms = 20000 }, function(call, id, ms)
+  return outcome(db:transaction(function(tx)
+    local n, err = tx:value("SELECT n FROM t WHERE id = ?", id)
+    if not n then return nil, err end
+    fae.sleep(ms)
+    return tx:value("SELECT n FROM t WHERE id = ?", id)
+  end))
+end)
+return shop
+"""
+
+
+@pytest.fixture(scope="module")
+def node(server):
+    server.sql("CREATE TABLE t (id INT PRIMARY KEY, n INT) ENGINE=InnoDB; INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)",
+               "test")
+    with Node(pool("db", server, ", timeout_ms = 5000, max = 8"), servants={"shop.lua": SHOP},
+              expect=["mysql db"]) as one:
+        yield one
+
+
+def code_of(client, msgid):
+    """Of what a method returned, or was dropped with."""
+    try:
+        return client.finish(msgid).get("code")
+    except RpcError as err:
+        return str(err).split(":")[0]
+
+
+def n_of(server, id):
+    return int(server.sql("SELECT n FROM t WHERE id = %d" % id, "test")[0][0])
+
+
+def n_running(server, text):
+    return int(server.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE '%s%%'" % text)[0][0])
+
+
+def locks_are_free(server, id):
+    return server.client("SET innodb_lock_wait_timeout = 0; UPDATE t SET n = n WHERE id = %d" % id, "test").returncode == 0
+
+
+def test_a_client_that_hangs_up_ends_its_transaction(server, node):
+    for how in "sleep", "query":
+        before = n_of(server, 1)
+        c = node.client()
+        c.start("shop.hold", 1, 15000, how)
+        wait_until("the row is locked", lambda: not locks_are_free(server, 1))
+        c.close()
+        wait_until("the row is free", lambda: locks_are_free(server, 1), 10)
+        assert n_of(server, 1) == before
+        wait_until("nothing runs", lambda: n_running(server, "SELECT SLEEP") == 0)
+
+
+def test_a_deadline_ends_a_transaction_and_its_query(server, node):
+    for how in "sleep", "query":
+        before = n_of(server, 2)
+        with node.client() as c:
+            msgid = c.start("shop.hold", 2, 15000, how, ctx={"deadline_ms": 300})
+            assert code_of(c, msgid) == "TIMEOUT"
+        wait_until("the row is free", lambda: locks_are_free(server, 2), 10)
+        assert n_of(server, 2) == before
+        wait_until("nothing runs", lambda: n_running(server, "SELECT SLEEP") == 0)
+
+
+def test_idle_connections_that_the_server_closes(server, node):
+    with node.client() as c:
+        for i in range(1000 if LONG else 14):
+            assert c.call("shop.value", "SELECT ? + 1", i) == {"value": i + 1}
+            ids = server.sql("SELECT id FROM information_schema.processlist WHERE db = 'test'")
+            server.client("".join("KILL %s;" % row[0] for row in ids))
+            if i % 2:
+                assert c.call("shop.value", "SELECT 7") == {"value": 7}
+            else:
+                assert c.call("shop.exec", "UPDATE t SET n = n WHERE id = 3").get("code") is None
+
+
+def test_a_result_of_200_megabytes(server, node):
+    with node.client() as c:
+        before = c.call("sys.ping")
+        got = c.call("shop.query", "SELECT REPEAT('x', 1000) FROM (SELECT 1 FROM information_schema.columns a, "
+                                   "information_schema.columns b LIMIT 200000) s")
+        assert got["code"] == "LIMIT", got
+        assert c.call("shop.value", "SELECT 1") == {"value": 1}
+        assert before and len(node.worker_pids()) == 1
+    wait_until("nothing runs", lambda: n_running(server, "SELECT REPEAT") == 0)
+
+
+def test_a_server_that_is_killed_in_the_middle(server, node):
+    """Of a transaction, of a result, of a prepare, of a write: none is done twice, and what could not be known is UNKNOWN."""
+    with node.client() as c, node.client() as d, node.client() as e, node.client() as f:
+        before = n_of(server, 3)
+        held = c.start("shop.hold", 3, 1000, "sleep")
+        looked = f.start("shop.look", 3, 1000)
+        write = d.start("shop.exec", "UPDATE t SET n = n + SLEEP(10) WHERE id = 2")
+        read = e.start("shop.value", "SELECT SLEEP(10)")
+        wait_until("both run", lambda: n_running(server, "UPDATE t SET n = n + SLEEP") + n_running(server, "SELECT SLEEP") == 2)
+        server.kill()
+        assert d.finish(write)["code"] == "UNKNOWN"
+        assert e.finish(read)["code"] in ("UNAVAILABLE", "CIRCUIT_OPEN", "POOL_BUSY")
+        assert c.finish(held)["code"] in ("UNAVAILABLE", "UNKNOWN")
+        assert f.finish(looked)["code"] == "UNAVAILABLE"
+        server.start()
+        wait_until("it is served again", lambda: c.call("shop.value", "SELECT 1") == {"value": 1}, 20)
+        assert n_of(server, 3) == before
+
+
+def test_a_server_that_is_stopped(server, node):
+    """Calls end in their time, the loop goes on, and once it goes on it is served again."""
+    with node.client() as c, node.client() as d:
+        assert c.call("shop.value", "SELECT 1") == {"value": 1}
+        server.pause()
+        try:
+            began = time.monotonic()
+            msgid = c.start("shop.value", "SELECT 2", ctx={"deadline_ms": 500})
+            for _ in range(20):
+                assert d.call("sys.ping")
+            assert code_of(c, msgid) == "TIMEOUT"
+            assert time.monotonic() - began < 4 * SLOW
+        finally:
+            server.go_on()
+        wait_until("it is served again", lambda: c.call("shop.value", "SELECT 1") == {"value": 1}, 20)
+
+
+LIAR = """
+local fae = require "fae"
+local liar = fae.servant "liar"
+liar.method("all", { timeout_ms = 20000 }, function(call, sql, ...)
+  local n, codes, args = select("#", ...), fae.map {}, { ... }
+  local tasks = {}
+  for i = 1, 60 do
+    tasks[i] = function()
+      local result, err = fae.mysql("db" .. i):query(sql, unpack(args, 1, n))
+      local code = result and "OK" or err.code
+      codes[code] = (codes[code] or 0) + 1
+    end
+  end
+  fae.parallel(tasks)
+  return codes
+end)
+return liar
+"""
+
+
+def test_a_server_that_lies():
+    """I9. Whatever it sends, the worker lives, and every call has an answer in its time."""
+    n = 1000 if LONG else 120
+    fake = Fake(range(n))
+    conf = "".join('mysql "db%d" { servers = "%s", user = "root", db = "test", timeout_ms = 200, connect_timeout_ms = 200,'
+                   ' wait_ms = 200, breaker_percent = 0, result_max = "64KiB" }\n' % (i, fake.addr) for i in range(1, 61))
+    codes = {}
+    with Node(conf, servants={"liar.lua": LIAR}, expect=["mysql db"]) as node, node.client(timeout=60) as c:
+        pids = node.worker_pids()
+        for i in range(10000):
+            sql = ["SELECT a FROM t", "SELECT a FROM t WHERE b = ?", "UPDATE t SET a = ?", "SELECT ?, ?"][i % 4]
+            began = time.monotonic()
+            for code, n_of_them in c.call("liar.all", sql, *[7] * sql.count("?")).items():
+                codes[code] = codes.get(code, 0) + n_of_them
+            assert time.monotonic() - began < 3 * SLOW
+            if fake.n_connections >= n and i > 12:
+                break
+        assert node.worker_pids() == pids
+    fake.close()
+    assert codes["OK"] > 20 and codes["BACKEND"] > 20 and codes["UNAVAILABLE"] > 20, codes

@@ -206,11 +206,18 @@ static void start(struct fae_mysql_call *call, struct fae_mysql_conn *conn)
 
 /* ---- a connection ---- */
 
+/* A connection that the server closed a moment ago is found out by the loop in its next turn. What only reads may find it
+ * out by itself, being sent again; anything else looks first. */
+static bool is_alive(bool reads, struct fae_pool_conn *base)
+{
+    return reads || fae_mysql_conn_is_fresh(fae_mysql_conn_of(base));
+}
+
 static void on_connection(struct fae_pool_ask *ask, enum fae_err err, struct fae_pool_conn *base)
 {
     struct fae_mysql_call *call = FAE_CONTAINER(ask, struct fae_mysql_call, ask);
 
-    if (!err && !fae_mysql_conn_is_fresh(fae_mysql_conn_of(base))) {
+    if (!err && !is_alive(call->class.reads, base)) {
         fae_pool_give(base, false);
         leave(call->to, call->permit, FAE_BREAKER_VOID);
         err = try_it(call);
@@ -228,14 +235,14 @@ static void on_connection(struct fae_pool_ask *ask, enum fae_err err, struct fae
 }
 
 /* One that is alive, if there is an idle one. */
-static enum fae_err borrow_alive(struct fae_mysql_server *s, struct fae_pool_ask *ask, uint64_t deadline_ms,
+static enum fae_err borrow_alive(struct fae_mysql_server *s, bool reads, struct fae_pool_ask *ask, uint64_t deadline_ms,
                                  struct fae_pool_conn **base_out)
 {
     enum fae_err err = FAE_OK;
 
     for (int i = 0; i < FRESH_TRIES && !err; i++) {
         err = fae_pool_borrow(s->pool, ask, deadline_ms, base_out);
-        if (err || fae_mysql_conn_is_fresh(fae_mysql_conn_of(*base_out)))
+        if (err || is_alive(reads, *base_out))
             return err;
         fae_pool_give(*base_out, false);
     }
@@ -255,7 +262,7 @@ static enum fae_err try_it(struct fae_mysql_call *call)
         return FAE_CIRCUIT_OPEN;
     }
     call->ask.done = on_connection;
-    err = borrow_alive(s, &call->ask, call->deadline_ms, &base);
+    err = borrow_alive(s, call->class.reads, &call->ask, call->deadline_ms, &base);
     if (err && err != FAE_MORE) {
         leave(s, call->permit, FAE_BREAKER_VOID);
         say(call, why_none(s, err));
@@ -368,7 +375,7 @@ enum fae_err fae_mysql_borrow(struct fae_mysql *m, struct fae_mysql_borrow *b, b
     if (!enter(s, &b->permit, &b->retry_after_ms))
         return FAE_CIRCUIT_OPEN;
     b->ask.done = on_lease;
-    err = borrow_alive(s, &b->ask, deadline_ms, &base);
+    err = borrow_alive(s, false, &b->ask, deadline_ms, &base);
     if (err == FAE_MORE)
         return err;
     leave(s, b->permit, err ? FAE_BREAKER_VOID : FAE_BREAKER_OK);
@@ -434,7 +441,8 @@ enum fae_err fae_mysql_lease_query(struct fae_mysql_lease *lease, struct fae_mys
         say(call, call->class.refused);
         return FAE_BAD_ARGS;
     }
-    if (lease->over || !fae_mysql_conn_is_fresh(lease->conn)) {
+    if (lease->over || !fae_mysql_conn_is_idle(lease->conn) ||
+        (!call->class.reads && !fae_mysql_conn_is_fresh(lease->conn))) {
         lease->over = true;
         say(call, "the connection was lost");
         return FAE_UNAVAILABLE;

@@ -852,6 +852,11 @@ unsigned long fae_mysql_conn_id(const struct fae_mysql_conn *c)
     return c->my ? c->my->thread_id : 0;
 }
 
+bool fae_mysql_conn_is_idle(const struct fae_mysql_conn *c)
+{
+    return c->step == IDLE;
+}
+
 bool fae_mysql_conn_is_fresh(const struct fae_mysql_conn *c)
 {
     char byte;

@@ -101,6 +101,8 @@ struct fae_pool_conn *fae_mysql_conn_base(struct fae_mysql_conn *conn);
 struct fae_mysql_conn *fae_mysql_conn_of(struct fae_pool_conn *base);
 /* The server's number for it. */
 unsigned long fae_mysql_conn_id(const struct fae_mysql_conn *conn);
+/* A statement may be run on it. */
+bool fae_mysql_conn_is_idle(const struct fae_mysql_conn *conn);
 /* It is idle, and nothing came on it that nobody asked for. Asks the system. */
 bool fae_mysql_conn_is_fresh(const struct fae_mysql_conn *conn);
 /* It holds more memory than a connection should that nobody uses. */
