@@ -208,7 +208,7 @@ listen "unix:fae.sock"
 -- mysql "main" { servers = "10.0.0.1:3306", user = "web", password = os.getenv "DB", db = "shop" }
 
 -- mysql pools over which entities are spread (at most 64)
--- shard "UserShard" { strategy = "hash", pools = { "UserShard1", "UserShard2" } }
+-- shard "User" { strategy = "vbucket", map = { "0-511=main", "512-1023=main" } }
 
 -- settings of a servant, which reads them as fae.config "shop"
 -- servant "shop" { cache_ttl = 60, names = { "a", "b" } }

@@ -5,6 +5,7 @@
 local core = require "fae.core"
 local failure = require "fae.failure"
 local shard = require "fae.shard"
+local timed = require("fae.querystats").timed
 local null = require("fae.types").null
 
 local M = {}
@@ -73,7 +74,8 @@ end
 local function run(o, sql, ...)
   local pool, refused = shard.pick(o.pool, o.hint)
   if not pool then return nil, refused end
-  local result, err = core.mysql_query(handle_of(pool), o.on_replica, sql, select("#", ...), ...)
+  local result, err = timed(o.pool, sql, pool, core.mysql_query, handle_of(pool), o.on_replica, sql, select("#", ...),
+    ...)
   if not result then shard.failed(o.pool, o.hint, err) end
   return result, err
 end
@@ -175,7 +177,7 @@ end
 local function run_in(o, sql, ...)
   if o.ended then return over(o) end
   if o.why then return nil, o.why end
-  return noted(o, core.mysql_conn_query(o.conn, sql, select("#", ...), ...))
+  return noted(o, timed(o.pool, sql, o.pool, core.mysql_conn_query, o.conn, sql, select("#", ...), ...))
 end
 
 function Transaction.query(tx, sql, ...)

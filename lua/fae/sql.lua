@@ -11,6 +11,7 @@ local byte, find, sub, lower = string.byte, string.find, string.sub, string.lowe
 
 local NAME_MAX = 64 -- characters, as the server has it
 local DIGEST_MAX, TOKENS_MAX, WORD_MAX = 1024, 512, 64
+local KNOWN_MAX, KNOWN_BYTES = 1000, 4096 -- statements remembered by their text, and how long they may be
 local DIGESTED_MAX = 32768 -- bytes of a statement that its digest tells of
 
 -- ---- tokens ----
@@ -353,10 +354,7 @@ end
 local no_blank_before = { [","] = true, [")"] = true, ["."] = true, ["("] = true, [", ..."] = true }
 local no_blank_after = { ["("] = true, ["."] = true }
 
---- digest(sql) -> text of at most 1024 bytes: words in lower case, one blank between, each value a `?`, lists of values
--- and of equal groups shortened, no comments. `...` is what does not fit, what is behind 32 KiB, and what the server
--- would run of a comment.
-function M.digest(sql)
+local function digest_of(sql)
   local out, n, cut = tokens_of(sql)
   local parts, size, last = {}, 0, nil
   for i = 1, n do
@@ -373,6 +371,22 @@ function M.digest(sql)
   end
   if cut then parts[#parts + 1] = #parts > 0 and " ..." or "..." end
   return table.concat(parts)
+end
+
+local known, n_known = {}, 0 -- digests by statement: the same few come again and again
+
+--- digest(sql) -> text of at most 1024 bytes: words in lower case, one blank between, each value a `?`, lists of values
+-- and of equal groups shortened, no comments. `...` is what does not fit, what is behind 32 KiB, and what the server
+-- would run of a comment.
+function M.digest(sql)
+  local digest = known[sql]
+  if digest then return digest end
+  digest = digest_of(sql)
+  if #sql > KNOWN_BYTES then return digest end
+  if n_known >= KNOWN_MAX then known, n_known = {}, 0 end
+  known[sql] = digest
+  n_known = n_known + 1
+  return digest
 end
 
 -- ---- names ----

@@ -2,6 +2,7 @@
 """Real mariadb servers for tests, several at a time, each with a port, a socket and a folder of its own. The folder is
 made once a run and copied."""
 import atexit
+import contextlib
 import os
 import shutil
 import subprocess
@@ -66,6 +67,31 @@ class Mariadb(Process):
         done = self.client(text, db)
         assert done.returncode == 0, done.stderr.decode()
         return [line.split("\t") for line in done.stdout.decode().splitlines()]
+
+    @contextlib.contextmanager
+    def session(self):
+        """A connection that stays: a function that runs statements on it."""
+        process = subprocess.Popen(["mariadb", "--no-defaults", "--user=root", "--socket=" + self.socket, "--batch",
+                                    "--skip-column-names", "--unbuffered"], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE)
+
+        def run(text):
+            process.stdin.write(("%s;\nSELECT '-- done';\n" % text).encode())
+            process.stdin.flush()
+            rows = []
+            while True:
+                line = process.stdout.readline()
+                assert line, "the session ended at %s" % text
+                if line == b"-- done\n":
+                    return rows
+                rows.append(line.decode().rstrip("\n").split("\t"))
+
+        try:
+            yield run
+        finally:
+            process.stdin.close()
+            process.wait(30 * harness.SLOW)
+            process.stdout.close()
 
     def status(self, name):
         return int(self.sql("SHOW GLOBAL STATUS LIKE '%s'" % name)[0][1])

@@ -7,7 +7,8 @@ local testing = require "fae.testing"
 
 local M = {}
 
-local NAMES = { "section", "mysql_open", "mysql_query", "mysql_borrow", "mysql_conn_query", "mysql_conn_give" }
+local NAMES = { "section", "mysql_open", "mysql_query", "mysql_borrow", "mysql_conn_query", "mysql_conn_give",
+  "mysql_conn_in_transaction" }
 
 --- result(cols, rows[, affected[, insert_id]]) -> as mysql_query gives it; cols are words with blanks between
 function M.result(cols, rows, affected, insert_id)
@@ -61,6 +62,7 @@ function M.new(how)
       return { pool = h.pool }
     end,
     mysql_conn_query = function(conn, sql, n, ...) return ask(conn.pool, sql, n, { ... }, { conn = conn }) end,
+    mysql_conn_in_transaction = function(conn) return not conn.over end,
     mysql_conn_give = function(conn, sound) fake.given[#fake.given + 1] = { conn = conn, sound = sound } end,
   }
   for _, name in ipairs(NAMES) do

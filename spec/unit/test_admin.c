@@ -88,7 +88,7 @@ static void every_route_is_in_the_list(void **state)
         "POST /admin/reload ",   "POST /admin/rollback ",  "POST /admin/drain ",
         "POST /admin/undrain ",  "POST /admin/log-level ", "POST /admin/session-close ",
         "POST /admin/gc ",       "GET  /admin/locks ",     "POST /admin/lock-release ",
-        "GET  /admin/backends ", "POST /admin/breaker ",
+        "GET  /admin/backends ", "GET  /admin/mysql ",     "POST /admin/breaker ",
     };
     unsigned n = 0;
 

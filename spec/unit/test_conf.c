@@ -79,6 +79,8 @@ static void check_errors(const char *text, const char *want)
 #define WORD "must be a word of letters, digits, \"_\" and \"-\""
 #define METHODS "must be a method such as \"shop.buy\", or \"shop.*\" for all of a servant"
 
+#define MYSQL_A "mysql 'A' { servers = 'h:1', user = 'u' } "
+
 static const struct {
     const char *text, *errors;
 } wrong[] = {
@@ -143,21 +145,28 @@ static const struct {
       "\"tls://h:1\"\n" },
     { "shard 'U' { lookup_pool = 'L', lookup_table = 'a.b.c' }",
       "c.lua:1: shard \"U\": lookup_table must be the name of a table, or DB.NAME, not \"a.b.c\"\n" },
-    { "shard 'U' { lookup_pool = 'L' }", "c.lua:1: shard \"U\": lookup_table: shard U needs it\n" },
-    { "shard 'U' { lookup_pool = 'U', lookup_table = 't' }",
-      "c.lua:1: shard \"U\": lookup_pool: U is spread itself\n" },
-    { "shard 'U' { strategy = 'hash' }", "c.lua:1: shard \"U\": pools: shard U needs it\n" },
-    { "shard 'U' { strategy = 'hash', pools = 'A B A' }", "c.lua:1: shard \"U\": pools: shard U has A twice\n" },
-    { "shard 'U' { strategy = 'hash', pools = 'A', map = '0-1023=A' }",
+    { MYSQL_A "shard 'U' { lookup_pool = 'A' }", "c.lua:1: shard \"U\": lookup_table: shard U needs it\n" },
+    { MYSQL_A "shard 'U' { strategy = 'hash' }", "c.lua:1: shard \"U\": pools: shard U needs it\n" },
+    { MYSQL_A "shard 'U' { strategy = 'hash', pools = 'A A' }", "c.lua:1: shard \"U\": pools: shard U has A twice\n" },
+    { MYSQL_A "shard 'U' { strategy = 'hash', pools = 'A', map = '0-1023=A' }",
       "c.lua:1: shard \"U\": map is not for the strategy hash\n" },
     { "shard 'U' { strategy = 'vbucket' }", "c.lua:1: shard \"U\": pools: shard U needs pools or a map\n" },
     { "shard 'U' { strategy = 'vbucket', map = '0-1024=A' }",
       "c.lua:1: shard \"U\": map must be buckets of 0 to 1023 and a pool, such as 0-511=UserShard1, not "
       "\"0-1024=A\"\n" },
-    { "shard 'U' { strategy = 'vbucket', map = '0-511=A 511-1023=B' }",
+    { MYSQL_A "shard 'U' { strategy = 'vbucket', map = '0-511=A 511-1023=A' }",
       "c.lua:1: shard \"U\": map: shard U has bucket 511 twice\n" },
-    { "shard 'U' { strategy = 'vbucket', map = '0-511=A 513-1023=B' }",
+    { MYSQL_A "shard 'U' { strategy = 'vbucket', map = '0-511=A 513-1023=A' }",
       "c.lua:1: shard \"U\": map: shard U has no pool for bucket 512\n" },
+    { MYSQL_A "shard 'U' { strategy = 'vbucket', map = '0-1023=B' }",
+      "c.lua:1: shard \"U\": map: there is no mysql pool \"B\"\n" },
+    { MYSQL_A "shard 'A' { strategy = 'vbucket', map = '0-1023=A' }",
+      "c.lua:1: shard \"A\": name: there is a mysql pool A too, which nobody could reach\n" },
+    { "mysql 'Alpha' { servers = 'h:1', user = 'u' } shard 'U' { strategy = 'hash', pools = 'Alpah' }",
+      "c.lua:1: shard \"U\": pools: there is no mysql pool \"Alpah\": did you mean \"Alpha\"?\n" },
+    { MYSQL_A "shard 'V' { strategy = 'hash', pools = 'A' } shard 'U' { lookup_pool = 'V', lookup_table = 't' }",
+      "c.lua:1: shard \"U\": lookup_pool: V is spread itself\n"
+      "c.lua:1: shard \"U\": lookup_pool: there is no mysql pool \"V\"\n" },
     { "memcache 'main' { servers = 'h:1', replica_num = 2 }",
       "c.lua:1: memcache \"main\": replica_num must be at most the number of servers (1), not 2\n" },
     { "memcache 'main' { servers = { 'h:1', 'h:2*3' }, select = 'modulo' }",

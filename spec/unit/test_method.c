@@ -18,7 +18,7 @@ static lua_State *L;
 
 static int set_up(void **state)
 {
-    static const char *const names[] = { "MAP", "ARRAY", "BIN", "EXT" };
+    static const char *const names[FAE_MARK_COUNT] = { "MAP", "ARRAY", "BIN", "EXT", "RAW" };
 
     (void)state;
     L = luaL_newstate();

@@ -355,7 +355,7 @@ const struct fae_config_section fae_config_sections[] = {
         mysql, mysql_opts, n_mysql_opts, FAE_POOLS_MAX, false, "a pool of connections to a MySQL or MariaDB server",
         "mysql \"main\" { servers = \"10.0.0.1:3306\", user = \"web\", password = os.getenv \"DB\", db = \"shop\" }"),
     SECTION(shard, shard_opts, n_shard_opts, FAE_POOLS_MAX, false, "mysql pools over which entities are spread",
-            "shard \"UserShard\" { strategy = \"hash\", pools = { \"UserShard1\", \"UserShard2\" } }"),
+            "shard \"User\" { strategy = \"vbucket\", map = { \"0-511=main\", \"512-1023=main\" } }"),
 };
 
 const unsigned fae_config_n_sections = sizeof fae_config_sections / sizeof *fae_config_sections;

@@ -522,6 +522,41 @@ static void check_map(const struct teller *t, unsigned index, const struct fae_c
     }
 }
 
+static void check_mysql_pool(const struct teller *t, unsigned index, const char *option, const char *name)
+{
+    const struct fae_config_clash clash = { "shard", index, option, NULL };
+    struct fae_suggest near = { .word = name };
+
+    for (unsigned i = 0; i < t->config->n_mysql; i++) {
+        if (strcmp(t->config->mysql[i].pool.name, name) == 0)
+            return;
+        fae_suggest_offer(&near, t->config->mysql[i].pool.name);
+    }
+    tell(t, &clash, "%s: there is no mysql pool \"%.64s\"%s%s%s", option, name, near.best ? ": did you mean \"" : "",
+         near.best ? near.best : "", near.best ? "\"?" : "");
+}
+
+/* The pools that a shard names are there, and none is called like it. */
+static void check_shard_pools(const struct teller *t, unsigned index)
+{
+    const struct fae_config_shard *shard = &t->config->shard[index];
+    const struct fae_config_clash clash = { "shard", index, "name", NULL };
+    const char *pools = shard->pools, *map = shard->map, *pool;
+    char one[FAE_OPT_LIST_TEXT];
+    unsigned from, to;
+
+    for (unsigned i = 0; i < t->config->n_mysql; i++)
+        if (strcmp(t->config->mysql[i].pool.name, shard->name) == 0)
+            tell(t, &clash, "name: there is a mysql pool %s too, which nobody could reach", shard->name);
+    if (*shard->lookup_pool)
+        check_mysql_pool(t, index, "lookup_pool", shard->lookup_pool);
+    while (fae_config_word(&pools, one))
+        check_mysql_pool(t, index, "pools", one);
+    while (fae_config_word(&map, one))
+        if (range(one, &from, &to, &pool))
+            check_mysql_pool(t, index, "map", pool);
+}
+
 static bool is_shard(const struct fae_config *config, const char *name)
 {
     for (unsigned i = 0; i < config->n_shard; i++)
@@ -570,6 +605,7 @@ static void check_shard(const struct teller *t, unsigned index)
         tell(t, &clash, "lookup_pool: %s is spread itself", shard->lookup_pool);
     }
     check_map(t, index, shard);
+    check_shard_pools(t, index);
 }
 
 /* kv_backend names a pool. */

@@ -12,11 +12,13 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/hist.h"
+#include "base/json_valid.h"
 #include "base/log.h"
 #include "net/digest.h"
 #include "ops/forward.h"
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
+#include "store/lcache.h"
 #include "store/locks.h"
 
 #define GUESSES_MAX 10 /* wrong tokens that may come at once */
@@ -24,6 +26,7 @@
 #define ASK_MS 5000
 #define RELOAD_MS 30000
 #define SLOWLOG_N 100
+#define MYSQL_KEY "my:stats:json"
 #define LOCKS_N 100
 #define LOCKS_MOST 1000
 #define LOCK_WAIT_MS 100 /* for a worker that is stopped inside the table */
@@ -180,6 +183,27 @@ static void get_backends(struct fae_admin *admin, const struct fae_http_request 
     fae_buf_printf(&answer->body, "}\n");
 }
 
+/* What lua/fae/querystats.lua left in the cache, where clients of lc may have put anything. */
+static void get_mysql(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer)
+{
+    const struct fae_stores *stores = admin->source.stores;
+    struct fae_buf *out = &answer->body;
+    double version;
+    int len = -1;
+
+    (void)request;
+    answer->type = json;
+    fae_buf_room(out, FAE_LCACHE_VALUE_MAX);
+    if (stores && stores->cache)
+        len = fae_lcache_get(fae_lcache_user(stores->cache, admin->source.slots->n_workers), (const uint8_t *)MYSQL_KEY,
+                             strlen(MYSQL_KEY), out->data, FAE_LCACHE_VALUE_MAX, &version);
+    if (len > 0 && len <= (int)FAE_LCACHE_VALUE_MAX && fae_json_valid((const char *)out->data, (size_t)len))
+        out->len = (size_t)len;
+    else
+        fae_buf_printf(out, "{\"digests\":[]}");
+    fae_buf_printf(out, "\n");
+}
+
 static void get_routes(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer);
 
 /* ---- the table ---- */
@@ -219,6 +243,7 @@ static const struct route {
       { .verb = "config", .within_ms = ASK_MS } },
     { "/admin/locks", "GET", TOKEN, get_locks, "locks that are held, in no order; ?n=COUNT", { 0 } },
     { "/admin/backends", "GET", TOKEN, get_backends, "servers that are called, and their breakers", { 0 } },
+    { "/admin/mysql", "GET", TOKEN, get_mysql, "mysql statements without their values, and how long they take", { 0 } },
     { "/admin/slowlog", "GET", TOKEN, get_slowlog, "the last slow and sampled calls; ?n=COUNT", { 0 } },
     { "/admin/reload",
       "POST",

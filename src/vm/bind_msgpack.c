@@ -65,10 +65,10 @@ static int l_decode(lua_State *L)
     return 1;
 }
 
-/* mark(word) -> the metatable of "map", "array", "bin" or "ext" */
+/* mark(word) -> the metatable of "map", "array", "bin", "ext" or "raw" */
 static int l_mark(lua_State *L)
 {
-    static const char *const words[] = { "map", "array", "bin", "ext", NULL };
+    static const char *const words[] = { "map", "array", "bin", "ext", "raw", NULL };
 
     fae_codec_mark(L, (enum fae_mark)luaL_checkoption(L, 1, NULL, words));
     return 1;

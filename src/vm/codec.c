@@ -65,7 +65,7 @@ static void learn_types(lua_State *L);
 
 void fae_codec_open(lua_State *L)
 {
-    static const char *const names[FAE_MARK_COUNT] = { "map", "array", "bin", "ext" };
+    static const char *const names[FAE_MARK_COUNT] = { "map", "array", "bin", "ext", "raw" };
 
     for (int i = 0; i < FAE_MARK_COUNT; i++) {
         lua_createtable(L, 0, 2);
@@ -506,18 +506,35 @@ static enum fae_err put_list(lua_State *L, int idx, uint32_t n, struct put *put,
     return FAE_OK;
 }
 
+/* Bytes that are one value as they stand, and were shown to be: they may come from a cache that anybody writes. */
+static enum fae_err put_raw(lua_State *L, const char *bytes, size_t len, struct put *put)
+{
+    struct fae_mp_scan scan;
+
+    fae_mp_scan_init(&scan);
+    if (fae_mp_scan(&scan, (const uint8_t *)bytes, len, len) != FAE_OK || scan.pos != len)
+        return refuse(L, FAE_BAD_ARGS, "what was kept as msgpack is none");
+    fae_buf_add(put->out, bytes, len);
+    return FAE_OK;
+}
+
 static enum fae_err put_marked(lua_State *L, int idx, enum fae_mark mark, struct put *put)
 {
     const char *bytes;
     size_t len;
     double type;
 
-    lua_pushstring(L, mark == FAE_MARK_BIN ? "bytes" : "data");
+    lua_pushstring(L, mark == FAE_MARK_EXT ? "data" : "bytes");
     lua_rawget(L, idx);
     if (lua_type(L, -1) != LUA_TSTRING)
         return refuse(L, FAE_BAD_ARGS, "fae.bin and fae.ext hold a string");
     bytes = lua_tolstring(L, -1, &len);
-    if (mark == FAE_MARK_BIN) {
+    if (mark == FAE_MARK_RAW) {
+        enum fae_err err = put_raw(L, bytes, len, put);
+
+        if (err)
+            return err;
+    } else if (mark == FAE_MARK_BIN) {
         fae_mp_bin(put->out, bytes, len);
     } else {
         lua_pushstring(L, "type");
@@ -537,7 +554,8 @@ static enum fae_err put_table(lua_State *L, int idx, struct put *put, unsigned d
     enum fae_mark mark = fae_codec_mark_of(L, idx);
     size_t n;
 
-    if (mark == FAE_MARK_BIN || mark == FAE_MARK_EXT) /* a table in Lua, but nothing is nested in it */
+    if (mark == FAE_MARK_BIN || mark == FAE_MARK_EXT ||
+        mark == FAE_MARK_RAW) /* a table in Lua, but nothing is nested in it */
         return put_marked(L, idx, mark, put);
     if (depth >= FAE_DEPTH_MAX)
         return refuse(L, FAE_LIMIT, "tables are nested deeper than 64, or contain themselves");

@@ -19,8 +19,9 @@
 
 #define FAE_CODEC_STACK (FAE_DEPTH_MAX * 4 + 16)
 
-/* Marks of tables; each is a metatable kept in the registry under this key. */
-enum fae_mark { FAE_MARK_MAP, FAE_MARK_ARRAY, FAE_MARK_BIN, FAE_MARK_EXT, FAE_MARK_COUNT };
+/* Marks of tables; each is a metatable kept in the registry under this key. A raw one holds a value that is msgpack already;
+ * only the runtime has its mark. */
+enum fae_mark { FAE_MARK_MAP, FAE_MARK_ARRAY, FAE_MARK_BIN, FAE_MARK_EXT, FAE_MARK_RAW, FAE_MARK_COUNT };
 
 /* Makes the marks and the 64-bit helpers; once a state, before anything else here. Needs ffi (opened, not exposed). */
 void fae_codec_open(lua_State *L);

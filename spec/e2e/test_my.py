@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Servant my with two real mariadb servers and two workers: shards, cached results that writes race, transactions,
+merges, injections, what is counted and logged."""
+import json
+import random
+import re
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from harness import LONG, SLOW, Node, RpcError, free_port, wait_until
+from mariadb import Mariadb
+
+SCHEMA = """
+CREATE DATABASE lookup;
+CREATE TABLE lookup.shards (entityId BIGINT PRIMARY KEY, shardId INT, shardLock INT NOT NULL DEFAULT 0) ENGINE=InnoDB;
+CREATE DATABASE g CHARACTER SET utf8mb4;
+CREATE TABLE g.kinds (id INT PRIMARY KEY, big BIGINT, small TINYINT, price DECIMAL(20,5), d DOUBLE, name VARCHAR(60),
+  data BLOB, at DATETIME, nothing INT) ENGINE=InnoDB;
+INSERT INTO g.kinds VALUES (1, 9223372036854775807, -5, 12.50000, 0.1, 'grün ''x''', x'00ff', '2026-01-02 03:04:05', NULL),
+  (2, -1, 0, -0.00001, 1e300, 'NULL', '', NULL, NULL);
+CREATE TABLE g.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT NOT NULL DEFAULT 0, name VARCHAR(200)) ENGINE=InnoDB;
+INSERT INTO g.t (id, n, name) VALUES (1, 0, 'one'), (2, 0, 'two');
+CREATE TABLE g.doc (id INT PRIMARY KEY, kind VARCHAR(60) NOT NULL, body LONGTEXT) ENGINE=InnoDB;
+"""
+
+SHARD = """
+CREATE DATABASE %(db)s;
+CREATE TABLE %(db)s.user (id BIGINT PRIMARY KEY, name VARCHAR(60)) ENGINE=InnoDB;
+INSERT INTO %(db)s.user VALUES (%(id)d, '%(db)s');
+"""
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with Mariadb(args=["--innodb-lock-wait-timeout=1"]) as one, Mariadb() as two:
+        one.sql(SCHEMA)
+        for server, db, id in (one, "u1", 1), (two, "u2", 2), (two, "log1", 3):
+            server.sql(SHARD % {"db": db, "id": id})
+        one.sql("INSERT INTO lookup.shards VALUES (1, 1, 0), (2, 2, 0), (7, 1, 0), (8, 1, 1), (9, 99, 0)")
+        yield one, two
+
+
+def pool(name, server, db, more=""):
+    return 'mysql "%s" { servers = "%s", user = "root", db = "%s"%s }\n' % (name, server.addr, db, more)
+
+
+def conf(servers, vmap="0-511=User1 512-1023=User2"):
+    one, two = servers
+    return (pool("Global", one, "g", ", timeout_ms = 4000") + pool("Lookup", one, "lookup") + pool("User1", one, "u1") +
+            pool("User2", two, "u2") + pool("UserLog1", two, "log1") +
+            'shard "User" { lookup_pool = "Lookup", lookup_table = "shards" }\n'
+            'shard "Hash" { strategy = "hash", pools = { "User1", "User2" } }\n'
+            'shard "Bucket" { strategy = "vbucket", map = "%s" }\n' % vmap +
+            'servant "my" { slow_query_ms = 100 }\n')
+
+
+@pytest.fixture(scope="module")
+def node(servers):
+    with Node(conf(servers), workers=2) as n:
+        yield n
+
+
+@pytest.fixture
+def c(node):
+    with node.client() as client:
+        yield client
+
+
+def both(node):
+    """Clients, at least one of each worker."""
+    clients = []
+    for _ in range(300):
+        clients.append(node.client())
+        clients[-1].call("sys.noop")
+        if all(w["sessions"] for w in node.stats()["workers"]):
+            return clients
+    raise AssertionError("all sessions came to one worker")
+
+
+def rows(client, sql, args=(), pool="Global", hint=None, key="", **options):
+    return client.call("my.query", pool, "t", hint, sql, list(args), key, options)["rows"]
+
+
+# ---- values ----
+
+
+def test_values_come_as_they_are(c):
+    found = c.call("my.query", "Global", "kinds", None, "SELECT * FROM kinds WHERE id = ?", [1])
+    assert found["cols"] == ["id", "big", "small", "price", "d", "name", "data", "at", "nothing"]
+    assert found["rows"] == [[1, 2**63 - 1, -5, "12.50000", 0.1, "grün 'x'", b"\x00\xff", "2026-01-02 03:04:05", None]]
+    assert rows(c, "SELECT id FROM kinds WHERE big = ?", [2**63 - 1]) == [[1]]
+    assert rows(c, "SELECT id FROM kinds WHERE data = ?", [b"\x00\xff"]) == [[1]]
+    assert rows(c, "SELECT ?, ?, ?, ?", [None, True, 1.5, "ü'\"\\"]) == [[None, 1, 1.5, "ü'\"\\"]]
+
+
+def test_fae_shapes(c):
+    got = c.call("my_query", {"rid": 1, "reason": "test", "uid": 0}, "Global", "kinds", 0,
+                 "SELECT id, big, price, d, name, nothing FROM kinds ORDER BY id", [], "")
+    assert got == {"cols": ["id", "big", "price", "d", "name", "nothing"], "rowsAffected": 0, "lastInsertId": 0,
+                   "rows": [["1", "9223372036854775807", "12.50000", "0.1", "grün 'x'", None],
+                            ["2", "-1", "-0.00001", "1e+300", "NULL", None]]}
+    got = c.call("my_query", "Global", "t", 0, " /* x */ insert into t (name) values (?)", ["new"], "")
+    assert (got["rowsAffected"], got["rows"]) == (1, [])
+    assert got["lastInsertId"] > 2
+    assert c.call("my_query", "Global", "t", 0, "\n-- x\nselect name from t where id = ?", [str(got["lastInsertId"])],
+                  "")["rows"] == [["new"]]
+
+
+def test_an_error_ends_no_session(c):
+    """fae's alwayserr.php: a good query, a hint of 0, ten times."""
+    for _ in range(10):
+        assert c.call("my_query", "User", "user", 1, "SELECT name FROM user WHERE id = 1", [], "")["rows"] == [["u1"]]
+        assert "hintId=0?" in c.error("my_query", "User", "user", 0, "SELECT 1", [], "").text
+
+
+def test_errors_have_their_numbers(node):
+    with node.client() as c:
+        c.call("sys.hello", {"error": "map"})
+
+        for errno, method, sql in ((1054, "my.query", "SELECT nope FROM t"), (1064, "my.query", "SELECT FROM WHERE"),
+                                   (1062, "my.exec", "INSERT INTO t (id) VALUES (1)"),
+                                   (1146, "my.query", "SELECT * FROM none")):
+            assert backend_errno(c, method, "Global", "t", None, sql) == errno
+
+
+# ---- shards ----
+
+
+def test_entities_find_their_shards(c):
+    assert rows(c, "SELECT name FROM user", pool="User", hint=1) == [["u1"]]
+    assert rows(c, "SELECT name FROM user", pool="User", hint="2") == [["u2"]]
+    assert c.error("my.query", "User", "user", 5, "SELECT 1").code == "NOT_FOUND"
+    assert "shard lookup fails" in c.error("my.query", "User", "user", 5, "SELECT 1").text
+    assert "entity being locked" in c.error("my.query", "User", "user", 8, "SELECT 1").text
+    assert c.error("my.query", "User", "user", 9, "SELECT 1").code == "UNKNOWN_POOL"
+    assert c.error("my.query", "None", "user", 9, "SELECT 1").code == "UNKNOWN_POOL"
+
+
+def test_a_lock_is_seen_within_a_second(node, servers):
+    clients = both(node)
+    for client in clients:
+        assert rows(client, "SELECT name FROM user", pool="User", hint=7) == [["u1"]]
+    servers[0].sql("UPDATE lookup.shards SET shardLock = 1 WHERE entityId = 7")
+    locked = time.monotonic()
+    for client in clients:
+        wait_until("the lock is seen", lambda: refused(client, 7), 1)
+    assert time.monotonic() - locked < 1.5 * SLOW
+    servers[0].sql("UPDATE lookup.shards SET shardId = 2, shardLock = 0 WHERE entityId = 7")
+    for client in clients:
+        assert rows(client, "SELECT name FROM user", pool="User", hint=7) == [["u2"]]
+    servers[0].sql("UPDATE lookup.shards SET shardId = 1 WHERE entityId = 7")
+    assert clients[0].call("my.evict_shard", "User", 7) is True
+    for client in clients:
+        assert rows(client, "SELECT name FROM user", pool="User", hint=7) == [["u1"]]
+        client.close()
+
+
+def refused(client, hint):
+    try:
+        rows(client, "SELECT name FROM user", pool="User", hint=hint)
+    except RpcError as e:
+        assert e.code == "LOCKED", e.value
+        return True
+    return False
+
+
+def test_a_bucket_moves_by_a_reload(servers):
+    with Node(conf(servers)) as node, node.client() as c:
+        assert rows(c, "SELECT name FROM user", pool="Bucket", hint="user:1") == [["u2"]]  # bucket 933
+        assert rows(c, "SELECT name FROM user", pool="Bucket", hint="user:2") == [["u2"]]  # bucket 684
+        text = open(node.conf_path).read().replace("512-1023=User2", "512-932=User2 933=User1 934-1023=User2")
+        with open(node.conf_path, "w") as f:
+            f.write(text)
+        assert node.reload().returncode == 0
+        assert rows(c, "SELECT name FROM user", pool="Bucket", hint="user:1") == [["u1"]]
+        assert rows(c, "SELECT name FROM user", pool="Bucket", hint="user:2") == [["u2"]]
+
+
+def test_all_shards(c, servers):
+    got = c.call("my.query_shards", "User", "user", "SELECT id, name FROM user")
+    assert got == {"cols": ["id", "name"], "rows": [[1, "u1"], [2, "u2"]], "shards": 2}
+    got = c.call("my_query_shards", "User", "user", "SELECT id FROM user WHERE id > ?", ["1"])
+    assert got["rows"] == [["2"]]
+    assert c.error("my.query_shards", "User", "user", "DELETE FROM user").code == "BAD_ARGS"
+    assert c.error("my.query_shards", "User", "user", "SELECT 1", [], {"rows_max": 1}).code == "LIMIT"
+    begin = time.monotonic()
+    c.call("my.query_shards", "User", "user", "SELECT SLEEP(0.3)")
+    assert time.monotonic() - begin < 0.55 * SLOW  # one after the other they take 0.6
+
+
+def test_a_shard_that_is_down(servers):
+    one, two = servers
+    down = 'mysql "User3" { servers = "127.0.0.1:%d", user = "root", db = "u3" }\n' % free_port()
+    with Node(conf(servers) + down) as node, node.client() as c:
+        got = c.call("my.query_shards", "User", "user", "SELECT id FROM user")
+        assert got["rows"] == [[1], [2]]
+        assert list(got["errors"]) == ["User3"]
+        assert got["errors"]["User3"]["code"] in ("UNAVAILABLE", "CIRCUIT_OPEN", "TIMEOUT")
+        assert c.error("my_query_shards", "User", "user", "SELECT id FROM user", []).code in (
+            "UNAVAILABLE", "CIRCUIT_OPEN", "TIMEOUT")
+        assert rows(c, "SELECT 1") == [[1]]
+
+
+# ---- transactions ----
+
+
+def statements(*sqls):
+    return [{"pool": "Global", "table": "t", "sql": sql} for sql in sqls]
+
+
+def test_bulk(c, servers):
+    def n(id):
+        return int(servers[0].sql("SELECT n FROM g.t WHERE id = %d" % id)[0][0])
+    servers[0].sql("UPDATE g.t SET n = 0")
+    good = ["UPDATE t SET n = n + 1 WHERE id = 1", "UPDATE t SET n = n + 1 WHERE id IN (1, 2)"]
+    assert c.call("my.bulk_exec", statements(*good)) == {"affected": 3}
+    assert (n(1), n(2)) == (2, 1)
+    bad = good + ["INSERT INTO t (id) VALUES (1)"]
+    err = c.error("my.bulk_exec", statements(*bad))
+    assert err.code == "BACKEND" and err.text.startswith("statement 3 of 3: ")
+    assert (n(1), n(2)) == (4, 2)
+    assert c.error("my.bulk_exec", statements(*bad), {"atomic": True}).code == "BACKEND"
+    assert (n(1), n(2)) == (4, 2)
+    assert c.call("my.bulk_exec", statements(*good), {"atomic": True}) == {"affected": 3}
+    assert (n(1), n(2)) == (6, 3)
+    assert c.call("my_bulk_exec", ["Global"] * 2, ["t"] * 2, [0, 0], good, [[], []], ["", ""]) == 3
+    err = c.error("my_bulk_exec", ["Global"], ["t"] * 2, [0], good[:1], [[]], [""])
+    assert err.text == "the lists are not equally long: pools 1, tables 2, hintIds 1, sqls 1, argv 1, cacheKeys 1"
+    both_pools = statements(good[0]) + [{"pool": "User2", "sql": "DELETE FROM user"}]
+    assert "lies in User2" in c.error("my.bulk_exec", both_pools, {"atomic": True}).text
+    assert c.error("my.bulk_exec", statements("BEGIN", good[0], "COMMIT")).code == "BAD_ARGS"
+
+
+def test_a_call_that_is_cut_leaves_nothing(node, c, servers):
+    """The client's deadline comes in the middle of a transaction."""
+    servers[0].sql("UPDATE g.t SET n = 0")
+    err = c.error("my.bulk_exec", statements("UPDATE t SET n = 1 WHERE id = 1", "DO SLEEP(5)"), {"atomic": True},
+                  ctx={"deadline_ms": 200})
+    assert err.code in ("TIMEOUT", "UNKNOWN")
+    wait_until("it was rolled back and freed",
+               lambda: c.call("my.exec", "Global", "t", None, "UPDATE t SET n = n + 5 WHERE id = 1"), 5)
+    assert servers[0].sql("SELECT n FROM g.t WHERE id = 1") == [["5"]]
+
+
+def backend_errno(c, method, *params):
+    with pytest.raises(RpcError) as e:
+        c.call(method, *params)
+    assert e.value.value["code"] == "BACKEND", e.value.value
+    return e.value.value["detail"]["errno"]
+
+
+def test_lock_waits_and_deadlocks_have_their_numbers(node, servers):
+    update = "UPDATE t SET n = n + 1 WHERE id = %d"
+    with node.client(timeout=20) as c, servers[0].session() as other:
+        c.call("sys.hello", {"error": "map"})
+        other("BEGIN; UPDATE g.t SET n = 9 WHERE id = 2")
+        assert backend_errno(c, "my.exec", "Global", "t", None, update % 2) == 1205
+        other("ROLLBACK")
+        # We have row 1 and wait for row 2; who has that, and more to lose, then asks for row 1.
+        other("USE g; SET innodb_lock_wait_timeout = 10; BEGIN; UPDATE g.t SET n = n + 1 WHERE id = 2;"
+              "INSERT INTO g.t (n) SELECT seq FROM seq_1_to_1000")
+        msgid = c.start("my.bulk_exec", statements(update % 1, update % 2), {"atomic": True})
+        wait_until("it waits", lambda: servers[0].status("Innodb_row_lock_current_waits"))
+        other("UPDATE g.t SET n = n + 1 WHERE id = 1; ROLLBACK")
+        message = c.recv()
+        assert message[1] == msgid
+        assert (message[2]["code"], message[2]["detail"]["errno"], message[2]["detail"]["element"]) == \
+            ("BACKEND", 1213, 2)
+        assert rows(c, "SELECT 1") == [[1]]
+
+
+# ---- cached results ----
+
+
+def test_cached_results(node, servers):
+    one = servers[0]
+    clients = both(node)
+    a, b = clients[0], clients[-1]
+    one.sql("UPDATE g.t SET name = 'one' WHERE id = 1")
+    get = "SELECT name FROM t WHERE id = 1"
+    assert rows(a, get, key="t:1") == rows(b, get, key="t:1") == [["one"]]
+    one.sql("UPDATE g.t SET name = 'behind our back' WHERE id = 1")
+    assert rows(b, get, key="t:1") == [["one"]]
+    b.call("my.exec", "Global", "t", None, "UPDATE t SET name = 'uno' WHERE id = 1", [], "t:1")
+    assert rows(a, get, key="t:1") == [["uno"]]
+    one.sql("UPDATE g.t SET name = 'again' WHERE id = 1")
+    assert a.call("my.evict", "t:1") is True
+    assert rows(b, get, key="t:1") == [["again"]]
+    assert a.call("my_evict", "t:1") is None
+    assert rows(a, get, key="t:1", ttl_ms=50) == [["again"]]
+    one.sql("UPDATE g.t SET name = 'later' WHERE id = 1")
+    wait_until("its time is over", lambda: rows(a, get, key="t:1") == [["later"]])
+
+    def counted(what):
+        text = urllib.request.urlopen(node.admin + "/metrics").read().decode()
+        found = re.search(r'fae_mysql_cache_total\{table="t",result="%s"\} (\d+)' % what, text)
+        return int(found.group(1)) if found else 0
+    wait_until("the counters have it",
+               lambda: counted("hit") >= 2 and counted("miss") >= 3 and counted("kick") >= 1)
+    for client in clients:
+        client.close()
+
+
+def test_nothing_stale_however_reads_and_writes_cross(node, servers):
+    """Each thread writes a higher number and must read at least what it wrote last, over two workers."""
+    servers[0].sql("UPDATE g.t SET n = 0 WHERE id = 2")
+    seconds, lock, state, failures = (20 if LONG else 1.5), threading.Lock(), {"n": 0, "done": 0}, []
+
+    def one(seed):
+        chance, end = random.Random(seed), time.monotonic() + seconds
+        with node.client() as c:
+            while time.monotonic() < end and not failures:
+                if chance.random() < 0.2:
+                    with lock:
+                        state["n"] += 1
+                        n = state["n"]
+                    c.call("my.exec", "Global", "t", None, "UPDATE t SET n = GREATEST(n, ?) WHERE id = 2", [n], "t:2")
+                    with lock:
+                        state["done"] = max(state["done"], n)
+                else:
+                    with lock:
+                        least = state["done"]
+                    got = rows(c, "SELECT n FROM t WHERE id = 2", key="t:2")[0][0]
+                    if got < least:
+                        failures.append("read %d after %d was written" % (got, least))
+
+    threads = [threading.Thread(target=one, args=(seed,)) for seed in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failures, failures
+    assert state["done"] > 20
+
+
+def test_many_reads_at_a_time_ask_once(node, servers):
+    servers[0].sql("UPDATE g.t SET n = 0 WHERE id = 1")
+    with node.client() as c:
+        ids = [c.start("my.query", "Global", "t", None, "SELECT UUID(), 'flight'", [], "flight") for _ in range(100)]
+        got = [c.recv() for _ in ids]
+    assert {message[1] for message in got} == set(ids)
+    assert len({message[3]["rows"][0][0] for message in got}) == 1
+
+
+# ---- merge ----
+
+
+def document(servers, id, body, kind="x"):
+    servers[0].sql("REPLACE INTO g.doc VALUES (%d, '%s', %s)" % (id, kind, body))
+
+
+def body(servers, id):
+    return servers[0].sql("SELECT body FROM g.doc WHERE id = %d" % id)[0][0]
+
+
+def test_merge(c, servers):
+    document(servers, 1, """'{"a":{"x":1,"y":2},"n":9007199254740993}'""")
+    rows(c, "SELECT body FROM doc WHERE id = 1", key="doc:1")
+    got = c.call("my.merge", "Global", "doc", None, {"id": 1, "kind": "x"}, "body",
+                 '{"a":{"y":7,"z":8},"t":"it\'s \\"ü😀\\"; DROP TABLE doc; -- \\u0041"}', {"cache_key": "doc:1"})
+    assert json.loads(got) == {"a": {"x": 1, "y": 7, "z": 8}, "n": 9007199254740993,
+                               "t": "it's \"ü😀\"; DROP TABLE doc; -- A"}
+    assert rows(c, "SELECT body FROM doc WHERE id = 1", key="doc:1") == [[got]]
+    got = c.call("my_merge", "Global", "doc", 0, "id=1 AND kind='x'", "doc:1", "body", '{"b":[1,2]}')
+    assert got["ok"] is True and json.loads(got["newVal"])["b"] == [1, 2]
+    assert rows(c, "SELECT body FROM doc WHERE id = 1", key="doc:1") == [[got["newVal"]]]
+    document(servers, 2, "NULL")
+    assert c.call("my.merge", "Global", "doc", None, {"id": 2}, "body", '{"a":1}') == '{"a":1}'
+    err = c.error("my_merge", "Global", "doc", 0, "id=77", "k", "body", "{}")
+    assert (err.code, err.text) == ("NOT_FOUND", "Svt: row not found")
+    assert c.error("my.merge", "Global", "doc", None, {"kind": "x"}, "body", '{"a":2}').code == "NOT_FOUND"
+    document(servers, 3, "'[1]'")
+    assert c.error("my.merge", "Global", "doc", None, {"id": 3}, "body", "{}").code == "BACKEND"
+    assert body(servers, 3) == "[1]"
+
+
+def test_merges_at_a_time_lose_nothing(node, servers):
+    """D22: fae read before it locked."""
+    document(servers, 4, "'{}'")
+    n, errors = 8, []
+
+    def one(i):
+        with node.client() as c:
+            for j in range(25):
+                try:
+                    c.call("my.merge", "Global", "doc", None, {"id": 4}, "body", '{"k%d":{"%d":1}}' % (i, j))
+                except RpcError as e:
+                    errors.append(e.value)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors
+    assert json.loads(body(servers, 4)) == {"k%d" % i: {str(j): 1 for j in range(25)} for i in range(n)}
+
+
+NASTY = [
+    "'", '"', "`", "\\", ";", "--", "#", "/*", "*/", "\0", "\n", "%", "?", "' OR '1'='1", "1 OR 1=1", "1; DROP TABLE doc",
+    "x'; DROP TABLE doc; -- ", "` = 1; DROP TABLE doc; -- ", "doc`; DROP TABLE doc; -- ", "doc WHERE 1=1 -- ",
+    "body = '', kind", "body` = '{}', `kind", "id` = 5 OR `id", "1 UNION SELECT 1", "(SELECT 1)", "\\' OR 1=1 -- ",
+    "\xbf' OR 1=1", "\ufeff", "mysql.user", "information_schema.tables", "g.doc", "doc, t", "doc d JOIN t", "@@version",
+    "SLEEP(5)", "0x27", "x'27'", "/*!50000 DROP TABLE doc */", "' INTO OUTFILE '/tmp/x", "😀", "ʼ", "＇", "' AND SLEEP(5)='",
+    "a" * 70, "",
+]
+
+
+def test_injections_through_every_parameter(node, servers):
+    document(servers, 5, "'{\"a\":1}'")
+    document(servers, 6, "'{\"a\":1}'")
+    before = servers[0].sql("SELECT * FROM g.doc WHERE id = 6; SHOW TABLES FROM g; SELECT COUNT(*) FROM mysql.user;"
+                            "SELECT COUNT(*) FROM g.doc")
+
+    def attempts(x):
+        q = json.dumps
+        good = ["Global", "doc", None, {"id": 5}, "body", '{"b":2}', {"cache_key": "inj"}]
+        for i, value in ((0, x), (1, x), (2, x), (3, {x: 5}), (3, {"id": x}), (3, {"id": 5, "kind": x}), (3, {"id": 5, x: x}),
+                         (4, x), (5, x), (5, q({x: x})), (5, q({"b": x})), (6, {"cache_key": x})):
+            yield "my.merge", good[:i] + [value] + good[i + 1:]
+        old = ["Global", "doc", 0, "id=5", "inj", "body", '{"b":2}']
+        for i, value in ((0, x), (1, x), (3, x), (3, "id=" + x), (3, "id='" + x + "'"), (3, "id=5 AND " + x),
+                         (3, x + "=5"), (3, "`" + x + "`=5"), (3, "id=5 " + x), (4, x), (5, x), (6, x), (6, q({"b": x}))):
+            yield "my_merge", old[:i] + [value] + old[i + 1:]
+
+    n_refused = n_done = 0
+    begin = time.monotonic()
+    with node.client(timeout=30) as c:
+        for x in NASTY:
+            for method, params in attempts(x):
+                try:
+                    c.call(method, *params)
+                    n_done += 1
+                except RpcError as e:
+                    assert e.code in ("BAD_ARGS", "BACKEND", "NOT_FOUND", "UNKNOWN_POOL", "LIMIT"), (params, e.value)
+                    n_refused += 1
+                assert rows(c, "SELECT * FROM doc WHERE id = 6") == [[6, "x", '{"a":1}']], (method, params)
+    assert n_done > 100 and n_refused > 400
+    assert time.monotonic() - begin < 60 * SLOW  # no SLEEP(5) ran
+    assert servers[0].sql("SELECT * FROM g.doc WHERE id = 6; SHOW TABLES FROM g; SELECT COUNT(*) FROM mysql.user;"
+                          "SELECT COUNT(*) FROM g.doc") == before
+    merged = json.loads(bytes.fromhex(servers[0].sql("SELECT HEX(body) FROM g.doc WHERE id = 5")[0][0]).decode())
+    for x in NASTY:
+        if x:
+            assert merged[x] == x
+
+
+# ---- what is told ----
+
+
+def test_statistics_and_slow_queries(node, servers):
+    with node.client() as c:
+        for i in range(5):
+            rows(c, "SELECT n, %d FROM t WHERE name = 'secret-%d'" % (i, i))
+        rows(c, "SELECT SLEEP(0.15), 'secret-slow'")
+        found = {row["digest"]: row for row in c.call("my.stats")["digests"]}
+        one = found["select n, ? from t where name = ?"]
+        assert one["pool"] == "Global" and one["count"] == 5 and one["errors"] == 0
+        assert 0 < one["p50_us"] <= one["p99_us"] <= one["max_us"]
+        assert found["select sleep(?), ?"]["max_us"] >= 150000
+
+        def shown():
+            answer = json.load(urllib.request.urlopen(node.admin + "/admin/mysql"))
+            return {row["digest"]: row for row in answer["digests"]}
+        wait_until("the page has it", lambda: shown().get("select sleep(?), ?"), 15)
+    wait_until("the log has it", lambda: 'msg="slow query"' in node.log())
+    line = next(line for line in node.log().splitlines() if 'msg="slow query"' in line and "sleep(?), ?" in line)
+    assert "pool=Global" in line and "digest=" in line
+    assert "secret" not in node.log()
+    assert "secret" not in json.dumps(node.call("my.stats"))
