@@ -258,6 +258,10 @@ local function exec(own, state)
   local results = replies[#cmds]
   if is_err(results) then
     state.broken = not is_sound(results)
+    -- All is sent together: who may not MULTI has had his commands done one by one.
+    if is_err(replies[1]) then
+      return nil, core.err("UNKNOWN", "it was no transaction, and may have been done in part: " .. replies[1].message)
+    end
     return nil, first_err(replies, #cmds - 1) or results
   end
   if results == null or results == nil then

@@ -147,11 +147,15 @@ local function shares(own, row, args, n)
   return parts
 end
 
+-- The first; one that may have been done says more than one that was not.
 local function first_failure(parts)
+  local first
   for _, part in ipairs(parts) do
     local err = part.err or M.is_err(part.replies[1]) and part.replies[1]
-    if err then return err end
+    if err and err.code == "UNKNOWN" then return err end
+    first = first or err
   end
+  return first
 end
 
 -- One part failed and others may not have: says what was done, so that whoever reads it can do the rest.
@@ -169,7 +173,7 @@ local function partly(row, args, parts, failure)
   if n_done == 0 or row.flags == commands.READ then return nil, failure end
   local err = core.err(failure.code, ("%s: %d of %d keys are done, the rest not: %s"):format(row.name, n_done, n_all,
     failure.message))
-  err.retryable, err.retry_after_ms = failure.retryable, failure.retry_after_ms
+  err.retryable, err.retry_after_ms = false, failure.retry_after_ms -- again would do what is done twice
   err.detail = { done = n_done, failed = failed }
   return nil, err
 end
@@ -247,7 +251,7 @@ function M.all(own, row, args, n)
   if #failed == servers or row.flags == commands.READ then return nil, failure end
   err = core.err(failure.code, ("%s: %d of %d servers have done it, the rest not: %s"):format(row.name,
     servers - #failed, servers, failure.message))
-  err.retryable, err.retry_after_ms = failure.retryable, failure.retry_after_ms
+  err.retryable, err.retry_after_ms = false, failure.retry_after_ms -- again would do what is done twice
   err.detail = { done = servers - #failed, failed = failed }
   return nil, err
 end

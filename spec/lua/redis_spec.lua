@@ -217,6 +217,13 @@ describe("fae.redis", function()
     assert.same({ done = 1, failed = { "k2" } }, err.detail)
     fails("UNAVAILABLE", "redis main tcp://s2: refused", w.pool:mget("k1", "k2"))
     fails("UNAVAILABLE", "redis main tcp://s2: refused", w.pool:del("k2", "k5"))
+    assert.is_false(err.retryable)
+  end)
+
+  it("does not say that nothing was sent when some of it may have been done", function()
+    local w = fake(3, function(at) return nil, core.err(at == 2 and "UNKNOWN" or "UNAVAILABLE", "s" .. at) end)
+    fails("UNKNOWN", "s2", w.pool:del("k1", "k2", "k3"))
+    fails("UNKNOWN", "s2", w.pool:flushall())
   end)
 
   it("wants the keys of other commands on one server", function()
@@ -441,6 +448,15 @@ describe("fae.redis", function()
         return "OK"
       end)
       fails("BACKEND", "wrong number", w.pool:multi("k", function(tx) tx:set "k" end))
+    end)
+
+    it("does not say that nothing was done when it was no transaction", function()
+      local w = fake(1, function(_, cmd)
+        if cmd[1] == "MULTI" then return nil, core.err("BACKEND", "NOPERM") end
+        if cmd[1] == "EXEC" then return nil, core.err("BACKEND", "ERR EXEC without MULTI") end
+        return "OK"
+      end)
+      fails("UNKNOWN", "NOPERM", w.pool:multi("k", function(tx) tx:set("k", 1) end))
     end)
   end)
 

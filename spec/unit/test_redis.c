@@ -593,6 +593,14 @@ static void the_login(void **state)
     expect_err(&a, FAE_UNAVAILABLE);
     assert_string_equal(a.why, "login: WRONGPASS invalid username-password pair");
     assert_int_equal(atomic_load(&fae_upstream_breaker(row())->refusals), 0);
+    fae_redis_kind.free(t.redis);
+    make_pool();
+    a = (struct asked){ 0 };
+    get(&a);
+    accept_peer();
+    say("-ERR unknown command 'AUTH', with args beginning with: 'app' 'secret'\r\n");
+    expect_err(&a, FAE_UNAVAILABLE);
+    assert_string_equal(a.why, "login: refused, in words that repeat the password");
 }
 
 static void one_that_is_busy_lets_us_in(void **state)

@@ -381,6 +381,19 @@ static void there_is_an_end_to_what_waits(void **state)
     fae_redis_give(loan, true);
 }
 
+/* By who borrowed it, while somebody whom he let use it waits for an answer. */
+static void one_is_given_back_in_the_middle_of_a_call(void **state)
+{
+    struct fae_redis_loan *loan = (*state = NULL, make_pool(), borrow_new());
+    struct asked a = { 0 };
+
+    assert_int_equal(ask_on(loan, &a, false, "INCR n"), FAE_OK);
+    expect("*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n");
+    fae_redis_give(loan, true);
+    assert_int_equal(a.n_done, 1);
+    assert_int_equal(a.err, FAE_UNKNOWN);
+}
+
 static void the_pool_ends_while_one_is_lent(void **state)
 {
     struct fae_redis_loan *loan = (*state = NULL, subscribe());
@@ -402,6 +415,7 @@ int main(void)
         T(one_that_was_not_is_closed),
         T(one_whose_reply_is_still_to_come_is_closed),
         T(one_that_its_borrower_does_not_trust_is_closed),
+        T(one_is_given_back_in_the_middle_of_a_call),
         T(an_idle_one_that_ends_is_not_lent),
         T(an_idle_one_that_speaks_is_not_lent),
         T(one_that_is_lost_says_so),

@@ -288,6 +288,12 @@ static void open_up(struct fae_redis_conn *c)
         fae_later(c->o->loop, &c->later);
 }
 
+/* Who does not know AUTH may repeat what it was sent. */
+static bool tells(const struct fae_redis_item *item, const char *secret)
+{
+    return *secret && memmem(item->text, item->n, secret, strlen(secret)) != NULL;
+}
+
 /* One reply of the login. A PING says that a redis is there, whatever it thinks of being asked now. */
 static void logged_in(struct fae_redis_conn *c)
 {
@@ -301,7 +307,10 @@ static void logged_in(struct fae_redis_conn *c)
     for (unsigned i = 0; i < 4 && !ok && c->pings; i++)
         ok = starts(&item, fine[i]);
     if (!ok) {
-        snprintf(why, sizeof why, "login: %.*s", (int)item.n, item.text);
+        if (tells(&item, c->o->password))
+            snprintf(why, sizeof why, "login: refused, in words that repeat the password");
+        else
+            snprintf(why, sizeof why, "login: %.*s", (int)item.n, item.text);
         end(c, starts(&item, "ERR max number of clients") ? FAE_REDIS_UNREACHED : FAE_REDIS_NO_LOGIN, why);
         return;
     }

@@ -74,13 +74,13 @@ static void collect(const struct fae_redis_conn *conn, struct fae_list *calls, e
 static void on_close(struct fae_pool_conn *base)
 {
     struct fae_redis_loan *loan = of(base);
-    struct fae_redis_outcome outcome = { .err = FAE_CLOSED, .why = "the pool was closed" };
+    struct fae_redis_outcome outcome = { .err = FAE_CLOSED, .why = "the connection was closed" };
     struct fae_redis_hear *hear = loan->hear;
     struct fae_list calls;
 
     fae_list_init(&calls);
     if (loan->conn)
-        collect(loan->conn, &calls, FAE_CLOSED, FAE_CLOSED, FAE_BREAKER_VOID);
+        collect(loan->conn, &calls, FAE_UNKNOWN, FAE_CLOSED, FAE_BREAKER_VOID);
     fae_redis_conn_free(&loan->conn);
     fae_buf_fini(&loan->pushed);
     if (loan->check.done)
