@@ -129,6 +129,14 @@ static const struct {
       "c.lua:1: kv_backend: there is no redis pool \"man\": did you mean \"main\"?\n" },
     { "redis 'main' {}", "c.lua:1: redis \"main\": servers: pool main has none\n" },
     { "redis 'main' { servers = { 'h:1', 'h:1' } }", "c.lua:1: redis \"main\": servers: pool main has h:1 twice\n" },
+    { "redis 'main' { servers = { 'h:1', 'tcp://h:1*2' } }",
+      "c.lua:1: redis \"main\": servers: pool main has h:1 twice\n" },
+    { "memcache 'main' { servers = { '/a/b', 'c:1', 'unix:/a/b' } }",
+      "c.lua:1: memcache \"main\": servers: pool main has /a/b twice\n" },
+    { "for i = 1, 11 do\n"
+      "local s = {}\nfor j = 1, 50 do s[j] = 'h' .. j .. ':1' end\n"
+      "memcache('p' .. i)({ servers = s })\nend",
+      "c.lua:4: memcache \"p11\": servers: all pools together may have 512 of them\n" },
     { "redis 'main' { servers = 'h' }",
       "c.lua:1: redis \"main\": servers must be HOST:PORT with a port of 1 to 65535, not \"h\"\n" },
     { "redis 'main' { servers = 'h:1', user = 'u' }", "c.lua:1: redis \"main\": user needs password\n" },

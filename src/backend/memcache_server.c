@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 #define QUEUE_BYTES (32u * FAE_MIB) /* of calls that are not answered; one may always be */
 
@@ -31,6 +32,8 @@ struct fae_memcache_server *fae_memcache_server_new(const struct fae_memcache_se
     snprintf(row, sizeof row, "memcache/%s/%s", opts->pool, s->endpoint.text);
     s->up = fae_upstream_get(opts->upstreams, row, opts->slot);
     s->cell = s->up ? fae_upstream_cell(s->up, opts->slot) : NULL;
+    if (!s->up)
+        FAE_ERROR("%s: its calls fail, there are %u servers of all pools", s->name, FAE_UPSTREAMS_MAX);
     fae_list_init(&s->waiting);
     fae_list_init(&s->asked);
     fae_timer_init(&s->late, opts->loop, on_late, s);

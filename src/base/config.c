@@ -217,10 +217,10 @@ static const struct fae_opt fence_opts[] = {
 static const unsigned n_fence_opts = sizeof fence_opts / sizeof *fence_opts;
 
 /* The first rows of every kind of pool; OPT is that kind's macro. */
-#define POOL_NAME(OPT, what)                                                                                           \
+#define POOL_NAME(OPT, what, forms)                                                                                    \
     OPT("name", STRING, pool.name, "", 1, 63, NULL, what),                                                             \
         OPT("servers", LIST, pool.servers, "", 0, 0, NULL,                                                             \
-            "where they listen: HOST:PORT, tls://HOST:PORT or unix:/PATH; a name is looked up off the loop")
+            "where they listen: " forms "; a name is looked up off the loop")
 #define POOL_LIMITS(OPT)                                                                                               \
     OPT("max", UINT, pool.max, "16", 1, 10000, NULL,                                                                   \
         "connections to one server, of the node; each worker may have one whatever the others have"),                  \
@@ -250,7 +250,7 @@ static const unsigned n_fence_opts = sizeof fence_opts / sizeof *fence_opts;
             "milliseconds it is left alone at first; half as long again each time it fails then, up to a minute")
 
 static const struct fae_opt redis_opts[] = {
-    POOL_NAME(REDIS, "the pool's name, a word: fae.redis \"main\""),
+    POOL_NAME(REDIS, "the pool's name, a word: fae.redis \"main\"", "HOST:PORT, tls://HOST:PORT or unix:/PATH"),
     REDIS("select", ENUM, select, "ring", 0, 0, "ring|jump",
           "how a key finds its server: ring is fae's consistent hash, jump moves fewer keys when servers are added"),
     REDIS("pipelines", UINT, pipelines, "1", 1, 16, NULL,
@@ -269,7 +269,7 @@ static const struct fae_opt redis_opts[] = {
 static const unsigned n_redis_opts = sizeof redis_opts / sizeof *redis_opts;
 
 static const struct fae_opt memcache_opts[] = {
-    POOL_NAME(MEMCACHE, "the pool's name, a word: fae.memcache \"main\""),
+    POOL_NAME(MEMCACHE, "the pool's name, a word: fae.memcache \"main\"", "HOST:PORT or unix:/PATH, and *WEIGHT"),
     MEMCACHE(
         "select", ENUM, select, "ketama", 0, 0, "ketama|modulo",
         "how a key finds its server: ketama as PHP's Memcached with OPT_LIBKETAMA_COMPATIBLE, which knows weights; modulo as "

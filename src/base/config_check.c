@@ -431,6 +431,20 @@ static bool twice(const char *list, char again[FAE_OPT_LIST_TEXT])
     return false;
 }
 
+/* The same of servers, which may be written in several ways: the first of them that stands there again. */
+static bool server_twice(const char *list, char again[FAE_OPT_LIST_TEXT])
+{
+    char other[FAE_OPT_LIST_TEXT], why[160];
+    struct fae_endpoint a, b;
+
+    while (fae_config_word(&list, again))
+        for (const char *rest = list; fae_config_word(&rest, other);)
+            if (!fae_endpoint_parse(&a, again, why, sizeof why) && !fae_endpoint_parse(&b, other, why, sizeof why) &&
+                strcmp(a.text, b.text) == 0)
+                return true;
+    return false;
+}
+
 static void check_pool(const struct teller *t, const char *section, unsigned index, const struct fae_config_pool *pool)
 {
     const struct fae_config_clash clash = { section, index, "servers", NULL };
@@ -441,7 +455,7 @@ static void check_pool(const struct teller *t, const char *section, unsigned ind
         tell(t, &clash, "servers: pool %s has none", pool->name);
     if (n > FAE_POOL_SERVERS_MAX)
         tell(t, &clash, "servers: pool %s may have %u of them, not %u", pool->name, FAE_POOL_SERVERS_MAX, n);
-    if (twice(pool->servers, again))
+    if (server_twice(pool->servers, again))
         tell(t, &clash, "servers: pool %s has %.160s twice", pool->name, again);
 }
 
@@ -490,7 +504,7 @@ static void check_mysql(const struct teller *t, unsigned index)
              count(mysql->replicas));
     if (!*mysql->user)
         tell(t, &user, "user: pool %s has none", mysql->pool.name);
-    if (twice(mysql->replicas, again))
+    if (server_twice(mysql->replicas, again))
         tell(t, &replicas, "replicas: pool %s has %.160s twice", mysql->pool.name, again);
 }
 
@@ -625,6 +639,29 @@ static void check_kv_backend(const struct teller *t)
          near.best ? ": did you mean \"" : "", near.best ? near.best : "", near.best ? "\"?" : "");
 }
 
+/* Each server of each pool has a row in shared memory (backend/upstream.h). Told of the first pool that has too many. */
+static void add_servers(const struct teller *t, const char *section, unsigned index, unsigned n, unsigned *total)
+{
+    const struct fae_config_clash clash = { section, index, "servers", NULL };
+
+    if (*total <= FAE_UPSTREAMS_MAX && *total + n > FAE_UPSTREAMS_MAX)
+        tell(t, &clash, "servers: all pools together may have %u of them", FAE_UPSTREAMS_MAX);
+    *total += n;
+}
+
+static void check_total(const struct teller *t)
+{
+    const struct fae_config *c = t->config;
+    unsigned total = 0;
+
+    for (unsigned i = 0; i < c->n_redis; i++)
+        add_servers(t, "redis", i, count(c->redis[i].pool.servers), &total);
+    for (unsigned i = 0; i < c->n_memcache; i++)
+        add_servers(t, "memcache", i, count(c->memcache[i].pool.servers), &total);
+    for (unsigned i = 0; i < c->n_mysql; i++)
+        add_servers(t, "mysql", i, count(c->mysql[i].pool.servers) + count(c->mysql[i].replicas), &total);
+}
+
 void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn, void *arg)
 {
     static const char *admin[2] = { "admin_cert", "admin_key" };
@@ -651,6 +688,7 @@ void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn,
         check_mysql(&t, i);
     for (unsigned i = 0; i < config->n_shard; i++)
         check_shard(&t, i);
+    check_total(&t);
     check_kv_backend(&t);
 }
 
