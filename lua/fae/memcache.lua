@@ -22,8 +22,8 @@ local Pool = {}
 local mark = { __index = Pool, __metatable = "memcache",
   __newindex = function() error("a pool cannot be changed: others have it too", 2) end }
 
--- What was not sent may be asked of another server whatever it is; what may be done twice, also when it may have been
--- done; a read, also when it failed.
+-- What was not sent may be asked of another server whatever it is, but for a cas, whose number is the first server's;
+-- what may be done twice, also when it may have been done; a read, also when it failed.
 local not_sent = { UNAVAILABLE = true, CIRCUIT_OPEN = true, POOL_BUSY = true }
 local may_read_on = { UNAVAILABLE = true, CIRCUIT_OPEN = true, POOL_BUSY = true, TIMEOUT = true, BACKEND = true }
 local may_repeat = { [SET] = true, [DELETE] = true, [TOUCH] = true }
@@ -91,7 +91,7 @@ local function write(handle, op, key, value, flags, expires, number)
   local n = core.memcache_replicas(handle)
   if n == 1 or n == nil then return answer, err end
   local at, first_err = 0, err
-  while err and at + 1 < n and (not_sent[err.code] or (may_repeat[op] and err.code == "UNKNOWN")) do
+  while err and at + 1 < n and op ~= CAS and (not_sent[err.code] or (may_repeat[op] and err.code == "UNKNOWN")) do
     at = at + 1
     answer, err = ask(handle, at, op, key, value, flags, expires, number)
     n = core.memcache_replicas(handle) or 1
@@ -104,12 +104,12 @@ end
 -- The others of a key's servers, when the first had nothing or failed.
 local function get_next(handle, key, err)
   if err and not may_read_on[err.code] then return nil, err end
-  local n = core.memcache_replicas(handle) or 1
-  local missed = err == nil
-  for i = 1, n - 1 do
+  local missed, i = err == nil, 1
+  while i < (core.memcache_replicas(handle) or 1) do -- a reload may leave fewer of them than there were
     local value, flags = get(handle, i, key)
     if value then return value, flags end
     if flags == nil then missed = true end
+    i = i + 1
   end
   if missed then return nil end
   return nil, err
@@ -151,8 +151,8 @@ function Pool.get_many(pool, keys)
     if not may_read_on[flags.code] then return nil, flags end
     values, flags, err = {}, {}, flags
   end
-  local answered = err == nil
-  for i = 1, n - 1 do
+  local answered, i = err == nil, 1
+  while i < (core.memcache_replicas(handle) or 1) do
     local left = not_in(values, keys)
     if #left == 0 then return values, flags end
     local more, more_flags, more_err = core.memcache_get_many(handle, i, left)
@@ -161,6 +161,7 @@ function Pool.get_many(pool, keys)
       merge(flags, more_flags)
       answered, err = true, more_err
     end
+    i = i + 1
   end
   if not answered and next(values) == nil then return nil, err end
   return values, flags, err
@@ -185,7 +186,8 @@ store(REPLACE, "replace")
 store(APPEND, "append")
 store(PREPEND, "prepend")
 
---- pool:cas(key, value, cas[, options]) -> was it stored: only if nobody wrote since the get that gave cas | nil, err
+--- pool:cas(key, value, cas[, options]) -> was it stored: only if nobody wrote since the get that gave cas | nil, err.
+-- Decided by the key's first server alone, whose number cas is.
 function Pool.cas(pool, key, value, cas, options)
   local handle = of(pool)
   check_key(key)

@@ -524,6 +524,37 @@ def test_a_stopped_server_is_passed_over(world, c):
     wait_until("it answers again", lambda: c.call("mc.delete", "two", key) is not None)
 
 
+def test_a_cas_is_for_the_server_that_gave_its_number(world, c):
+    first = world.servers[1]
+    key = world.key_on(c, "two", first, "cas")
+    wait_until("both are reached", lambda: c.call("mc.set", "two", key, "v") and all(
+        s.get(key) == b"v" for s in world.of(c, "two", key)))
+    second = world.of(c, "two", key)[1]
+
+    def number(server):
+        return int(server.ask(b"gets %s\r\n" % key.encode()).split(b"\r\n")[0].split()[-1])
+
+    def put(server, value):
+        server.ask(b"set %s 0 0 1\r\n%s\r\n" % (key.encode(), value), b"\r\n")
+
+    while number(first) != number(second):  # each server counts its own writes
+        put(first if number(first) < number(second) else second, b"v")
+    cas = c.call("mc.gets", "two", key)["cas"]
+    assert cas == number(second)
+    first.kill()
+    try:
+        assert c.error("mc.cas", "two", key, "w", cas).code in ("UNKNOWN", "UNAVAILABLE", "CIRCUIT_OPEN")
+        assert second.get(key) == b"v"
+        assert c.call("mc.get", "two", key) == "v"
+    finally:
+        first.start()
+
+
+def test_a_name_ends_where_it_ends(world, c):
+    c.call("mc.set", "one", "name", "v")
+    assert c.error("mc.get", "one\0more", "name").code == "UNKNOWN_POOL"
+
+
 # ---- a server that lies ----
 
 
@@ -682,3 +713,25 @@ def test_a_unix_socket(tmp_path):
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_reload_that_leaves_fewer_replicas_fails_no_read(world):
+    a, b, _ = world.servers
+    conf = 'memcache "main" { servers = { %s }, timeout_ms = 800, replica_num = %%d }' % ", ".join(
+        '"%s"' % s.addr for s in world.servers)
+    with Node(conf % 3, {"trace.lua": TRACE}) as node, Client(node.tcp) as c:
+        with open(node.conf_path) as f:
+            before = f.read()
+        after = before.replace("replica_num = 3", "replica_num = 1")
+        key = next(k for k in ("fewer%d" % i for i in range(1000))
+                   if c.call("trace.servers", "main", k)[1] == "tcp://" + b.addr)
+        for method, args, nothing in (("mc.get", key, None), ("mc.get_many", [key, key + "x"], {})):
+            with open(node.conf_path, "w") as f:
+                f.write(before)
+            assert node.reload().returncode == 0
+            with b.stopped():  # the second is being asked while the third goes
+                msgid = c.start(method, "main", args)
+                with open(node.conf_path, "w") as f:
+                    f.write(after)
+                assert node.reload().returncode == 0
+                assert c.finish(msgid) == nothing

@@ -20,7 +20,8 @@
 struct handle {
     uint32_t version; /* of the pools, when it was looked for; 0: never */
     struct fae_memcache *pool;
-    char name[128];
+    size_t len; /* of the name, which a client may have given: any bytes */
+    char name[];
 };
 
 /* A task that waits for one server. The block is the server's (backend/memcache_server.h). */
@@ -46,7 +47,7 @@ struct fae_memcache *fae_memcache_here(lua_State *L)
         return NULL;
     }
     if (h->version != fae_backends_version(backends)) {
-        h->pool = fae_backends_find(backends, &fae_memcache_kind, h->name);
+        h->pool = strlen(h->name) == h->len ? fae_backends_find(backends, &fae_memcache_kind, h->name) : NULL;
         h->version = fae_backends_version(backends);
     }
     if (!h->pool)
@@ -360,11 +361,12 @@ static int l_memcache_send(lua_State *L)
 /* memcache_open(name) -> handle; what is wrong shows in its calls */
 static int l_memcache_open(lua_State *L)
 {
-    const char *name = luaL_checkstring(L, 1);
-    struct handle *h = lua_newuserdata(L, sizeof *h);
+    size_t len;
+    const char *name = luaL_checklstring(L, 1, &len);
+    struct handle *h = lua_newuserdata(L, sizeof *h + len + 1);
 
-    *h = (struct handle){ 0 };
-    snprintf(h->name, sizeof h->name, "%s", name);
+    *h = (struct handle){ .len = len };
+    memcpy(h->name, name, len + 1);
     luaL_getmetatable(L, HANDLE);
     lua_setmetatable(L, -2);
     return 1;
