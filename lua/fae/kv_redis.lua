@@ -14,6 +14,7 @@
 local core = require "fae.core"
 local commands = require "fae.redis_commands"
 local redis = require "fae.redis"
+local route = require "fae.redis_route"
 local script = require "fae.redis_script"
 local task = require "fae.task"
 
@@ -54,7 +55,10 @@ if what == "cas" then
 end
 if what == "incr" then
   local sum = redis.pcall("HINCRBY", record, "v", value)
-  if type(sum) == "table" and sum.err then return sum.err:find("overflow", 1, true) and "LIMIT" or "TEXT" end
+  if type(sum) == "table" and sum.err then
+    if sum.err:find("not an integer", 1, true) then return "TEXT" end
+    return sum.err:find("overflow", 1, true) and "LIMIT" or sum
+  end
 else
   redis.call("HSET", record, "v", value)
 end
@@ -176,6 +180,7 @@ function M.new(name)
     local reply
     reply, err = core.redis_call(own.h, at, commands.READ, "HMGET", PREFIX .. key, "v", "n")
     if not reply then return nil, err end
+    if type(reply) ~= "table" then return route.wrong(own, "HMGET", reply) end
     if reply[1] == null then return nil end
     return reply[1], tonumber(reply[2])
   end
@@ -196,6 +201,7 @@ function M.new(name)
     if not reply then return nil, err end
     if reply == "LIMIT" then return nil, core.err("LIMIT", "the number would not fit 64 bits") end
     if reply == "TEXT" then return nil, core.err("BAD_ARGS", "the value is no integer of 64 bits") end
+    if type(reply) ~= "string" or not tonumber(reply) then return route.wrong(own, "EVALSHA", reply) end
     return number_of(reply)
   end
 
@@ -208,10 +214,13 @@ function M.new(name)
         { integer_text(max - share.bytes) })
       if not reply then return nil, err end
       if reply == "LIMIT" then return nil, core.err("LIMIT", "these values have more than message_max bytes") end
+      if type(reply) ~= "table" then return route.wrong(own, "EVALSHA", reply) end
       for i = 1, last - first + 1 do
-        if reply[i] ~= null then
-          share.values[first + i - 1] = reply[i]
-          share.bytes = share.bytes + #share.keys[first + i - 1] + #reply[i]
+        local value = reply[i]
+        if value ~= null then
+          if type(value) ~= "string" then return route.wrong(own, "EVALSHA", value) end
+          share.values[first + i - 1] = value
+          share.bytes = share.bytes + #share.keys[first + i - 1] + #value
         end
       end
     end
@@ -256,6 +265,9 @@ function M.new(name)
     local bytes_max = core.node().message_max - ANSWER_BYTES
     local reply, err = script.run(scripts.scan, at, { KEYS }, { PREFIX, from, up_to, prefix, limit, bytes_max })
     if not reply then return nil, err end
+    if type(reply) ~= "table" or type(reply[1]) ~= "table" or type(reply[3]) ~= "number" then
+      return route.wrong(own, "EVALSHA", reply)
+    end
     local following = reply[2]
     return reply[1], following ~= null and following or nil, reply[3] > bytes_max
   end
@@ -300,6 +312,7 @@ function M.new(name)
       local some
       some, err = core.redis_call(found.h, at, commands.READ, "ZCARD", KEYS)
       if not some then return nil, err end
+      if type(some) ~= "number" then return route.wrong(own, "ZCARD", some) end
       sum = sum + some
     end
     return sum

@@ -64,6 +64,17 @@ describe("kv_redis", function()
     assert.equal(5, #(fae.kv.scan "{t}"))
   end)
 
+  it("says what redis says when it takes no number more", function()
+    fae.kv.set("n", "1")
+    for i = 1, backend:servers() do backend:server(i):config("SET", "maxmemory", "1") end
+    local value, err = fae.kv.incr("n", 1)
+    for i = 1, backend:servers() do backend:server(i):config("SET", "maxmemory", "0") end
+    assert.is_nil(value)
+    assert.equal("BACKEND", err.code)
+    assert.equal("OOM", err.detail.error)
+    assert.equal(2, fae.kv.incr("n", 1))
+  end)
+
   it("refuses by name what has no meaning there", function()
     for name, call in pairs {
       export = function() return fae.kv.export(1) end,
