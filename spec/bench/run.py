@@ -25,6 +25,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import backends  # noqa: E402
 import cache  # noqa: E402
 import kv  # noqa: E402
+import mysql  # noqa: E402
 import procs  # noqa: E402
 import tls  # noqa: E402
 import web  # noqa: E402
@@ -235,6 +236,12 @@ class Bench:
 
     def start_nutcracker_memcached(self):
         return backends.start_nutcracker(self, installed("nutcracker"), "memcached")
+
+    def start_mariadb(self):
+        return mysql.start_server(self, installed)
+
+    def start_mysql_node(self):
+        return mysql.start_node(self, ready_line("fae ready:"))
 
     def start_fae_tls(self):
         return tls.start_fae(self, installed, ready_line("fae ready:"))
@@ -547,6 +554,8 @@ ROWS = [
         unit="/s", least=True),
     Row("memcache-lua", "fae.memcache:get, 64 in flight", backends.gets_in_lua(request, "memcache", 64), None,
         unit="/s"),
+    Row("mysql", "SELECT by key, 50 x 1, node over C client, /s", mysql.by_key("rate"), 0.7, least=True),
+    Row("mysql-cpu", "CPU of the node for one", mysql.by_key("us"), 14, unit="us"),
     Row("php-redis", "5 redis gets of a page, node over direct, /s",
         web.redis_page("calls_per_s", ask, raw, "redis.php?by=node", *PAGES), None),
     Row("php-redis-batch", "the same, in one batch",

@@ -232,3 +232,59 @@ def test_a_server_that_lies():
         assert node.worker_pids() == pids
     fake.close()
     assert codes["OK"] > 20 and codes["BACKEND"] > 20 and codes["UNAVAILABLE"] > 20, codes
+
+
+def test_replicas():
+    """Reads go to one that is near, writes never, and nothing goes to one that does not tell how far it is behind."""
+    with Mariadb(["--log-bin", "--server-id=1"]) as primary, Mariadb(["--server-id=2"]) as replica:
+        replica.sql("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='root'; START REPLICA"
+                    % primary.port)
+        primary.sql("CREATE DATABASE test; CREATE TABLE test.me (id INT PRIMARY KEY, who VARCHAR(10)); "
+                    "INSERT INTO test.me VALUES (1, 'primary')")
+        wait_until("it is there", lambda: replica.client("SELECT who FROM test.me").stdout == b"primary\n", 20)
+        replica.sql("UPDATE test.me SET who = 'replica'")
+        conf = pool("db", primary, ', replicas = "%s", replica_lag_max_ms = 1000' % replica.addr)
+        who = "SELECT who FROM me WHERE id = ?"
+        with Node(conf, servants={"shop.lua": SHOP}, expect=["mysql db"]) as node, node.client() as c:
+            wait_until("the replica is read", lambda: c.call("shop.near", who, 1) == {"value": "replica"}, 10)
+            assert c.call("shop.value", who, 1) == {"value": "primary"}
+            assert c.call("shop.near", who + " FOR UPDATE", 1) == {"value": "primary"}
+            assert c.call("shop.near", "SELECT @@server_id") == {"value": 1}
+            c.call("shop.near", "INSERT INTO me VALUES (2, 'new')")
+            assert primary.sql("SELECT who FROM test.me WHERE id = 2") == [["new"]]
+            replica.sql("STOP REPLICA SQL_THREAD")
+            wait_until("it is read no longer", lambda: c.call("shop.near", who, 1) == {"value": "primary"}, 10)
+            replica.sql("START REPLICA SQL_THREAD")
+            wait_until("it is read again", lambda: c.call("shop.near", who, 1) == {"value": "replica"}, 10)
+            replica.kill()
+            wait_until("it is gone", lambda: c.call("shop.near", who, 1) == {"value": "primary"}, 10)
+
+
+def test_a_reload_while_a_transaction_is_open(server):
+    """A pool that is replaced ends with its last call; one that stays as it is keeps its connections."""
+    conf = pool("db", server, ", timeout_ms = 5000")
+    with Node(conf, servants={"shop.lua": SHOP}) as node, node.client() as c, node.client() as d:
+        ids = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = 'test'"
+        held = c.start("shop.hold", 1, 1000, "sleep")
+        wait_until("the row is locked", lambda: not locks_are_free(server, 1))
+        n = int(server.sql(ids)[0][0])
+        with open(node.conf_path) as f:
+            text = f.read()
+        with open(node.conf_path, "w") as f:
+            f.write(text.replace("timeout_ms = 5000", "timeout_ms = 4000"))
+        assert node.reload().returncode == 0
+        assert d.call("shop.value", "SELECT 1") == {"value": 1}
+        assert c.finish(held) == {"value": "held"}
+        wait_until("the old pool is gone", lambda: int(server.sql(ids)[0][0]) <= n, 10)
+
+
+def test_the_server_is_counted_and_its_breaker_opens(server):
+    conf = pool("db", server, ", timeout_ms = 100, breaker_percent = 10, breaker_open_ms = 500")
+    with Node(conf, servants={"shop.lua": SHOP}, expect=["mysql", "breaker", "upstream"]) as node, node.client() as c:
+        for _ in range(20):
+            c.call("shop.query", "SELEC")
+            c.call("shop.exec", "INSERT INTO t VALUES (1, 1)")
+        assert c.call("shop.value", "SELECT 1") == {"value": 1}, "errors of statements opened the breaker"
+        codes = [c.call("shop.value", "SELECT SLEEP(2)")["code"] for _ in range(12)]
+        assert codes[0] == "TIMEOUT" and codes[-1] == "CIRCUIT_OPEN", codes
+        wait_until("it is tried again", lambda: c.call("shop.value", "SELECT 1") == {"value": 1}, 10)
