@@ -151,6 +151,29 @@ def test_a_backend_that_is_down_at_the_start():
                 wait_until("it is used", lambda: backends.is_right(client, kind, "m", "k1"), 3)
 
 
+def test_faults_of_callers_open_no_breaker():
+    redis, memcached = (backends.REAL[kind]() for kind in KINDS)
+    with redis, memcached:
+        conf = "\n".join([backends.section("redis", "m", redis.addr), backends.section("memcache", "m", memcached.addr)])
+        with Node(conf, workers=1) as node, node.client() as c:
+            c.call("rd.call", "m", "SET", "text", "x")
+            c.call("mc.set", "m", "text", "x")
+            for _ in range(30):
+                wrong = c.error("rd.call", "m", "LPUSH", "text", "y")
+                assert (wrong.code, "WRONGTYPE" in wrong.text) == ("BACKEND", True)
+                assert "unknown command" in c.error("rd.call", "m", "NOSUCH", "k").text
+                assert c.error("rd.call", "m", "SUBSCRIBE", "c").code == "BAD_ARGS"
+                assert c.error("rd.call", "none", "GET", "k").code == "UNKNOWN_POOL"
+                assert c.error("mc.get", "none", "k").code == "UNKNOWN_POOL"
+                assert c.error("mc.get", "m", "a key").code == "BAD_ARGS"
+                assert c.error("mc.incr", "m", "text").code == "BACKEND"
+                assert c.error("mc.set", "m", "k", "x" * (1 << 20)).code in ("LIMIT", "BACKEND")
+            for kind in KINDS:
+                row = backends.upstream(node, kind, "m")
+                assert (row["breaker"], row["opened"], row["window_failed"]) == ("closed", 0, 0), row
+                assert row["errors"] >= 30 and row["lost"] == row["timeouts"] == 0, row
+
+
 def test_a_frozen_memcached_beside_a_healthy_one():
     before, during = backends.frozen_beside_healthy(10 if LONG else 1)
     assert during["ok"] == during["sent"] > 100
