@@ -139,6 +139,20 @@ def test_a_server_that_is_killed_and_comes_back(kind):
             wait_until("it is used again", lambda: backends.is_right(client, kind, "m", "k1"), 3)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_breaker_whose_server_is_back_is_not_open_for_all_its_time(kind):
+    """Nobody is let through, and so nobody would notice: the node looks by itself."""
+    with backends.REAL[kind]() as server:
+        server.fill(2)
+        conf = backends.section(kind, "m", server.addr, breaker_refusals=1, breaker_open_ms=60000)
+        with Node(conf, servants=["back"], workers=1) as node, node.client() as client:
+            server.kill()
+            wait_until("it is open", lambda: client.error("back.get", kind, "m", "k1").code == "CIRCUIT_OPEN", 5)
+            server.start()
+            server.fill(2)
+            wait_until("it is used again", lambda: backends.is_right(client, kind, "m", "k1"), 5)
+
+
 def test_a_backend_that_is_down_at_the_start():
     for kind in KINDS:
         with backends.REAL[kind]() as server:

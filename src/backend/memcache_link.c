@@ -161,7 +161,7 @@ static void put_asked(struct fae_memcache_server *s, struct fae_memcache_call *c
     if (call->asked_ms == s->o.loop->now_ms) /* in this turn, which may be old by now */
         call->asked_ms = s->now_ns / 1000000u;
     fae_buf_add(&s->out, call->bytes, call->len);
-    FAE_MEMCACHE_STAT(s, calls, !call->again);
+    FAE_MEMCACHE_STAT(s, calls, !call->again && !call->check);
 }
 
 /* The gets that wait in front, as many as one command may have. */

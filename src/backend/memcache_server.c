@@ -14,6 +14,10 @@
 #include "base/log.h"
 
 #define QUEUE_BYTES (32u * FAE_MIB) /* of calls that are not answered; one may always be */
+#define CHECK_MS 1000u              /* between two checks of a server whose breaker is open ... */
+#define WANTED_MS 60000u            /* ... which end so long after the last call */
+
+static const uint8_t check_key[] = " fae:check"; /* whether there is such a value does not matter */
 
 static void on_late(void *arg);
 
@@ -74,7 +78,8 @@ void fae_memcache_settle(struct fae_memcache_server *s, struct fae_memcache_call
 
     FAE_ASSERT(!call->over);
     call->over = true;
-    fae_upstream_end(s->up, &s->o.breaker, s->o.slot, call->permit, outcome, s->o.loop->now_ms);
+    if (!call->check)
+        fae_upstream_end(s->up, &s->o.breaker, s->o.slot, call->permit, outcome, s->o.loop->now_ms);
     if (call->cancelled)
         return;
     s->n_live--;
@@ -195,25 +200,8 @@ static enum fae_err refused(struct fae_memcache_server *s, struct fae_memcache_a
     return err;
 }
 
-enum fae_err fae_memcache_ask(struct fae_memcache_server *s, struct fae_memcache_call *call,
-                              struct fae_memcache_answer *answer_out)
+static void enqueue(struct fae_memcache_server *s, struct fae_memcache_call *call, uint64_t now_ms)
 {
-    uint64_t now_ms = s->o.loop->now_ms;
-    uint32_t retry_after_ms = 0;
-
-    if (!s->up)
-        return refused(s, answer_out, FAE_UNAVAILABLE, "the node has too many servers in all pools", 0);
-    if (s->n_calls >= s->o.waiting_max || (s->n_bytes && s->n_bytes + call->len > QUEUE_BYTES)) {
-        FAE_MEMCACHE_STAT(s, busy, 1);
-        return refused(s, answer_out, FAE_POOL_BUSY, "too many calls wait for its answers", 0);
-    }
-    if (!fae_upstream_enter(s->up, &s->o.breaker, s->o.slot, now_ms, &call->permit, &retry_after_ms))
-        return refused(s, answer_out, FAE_CIRCUIT_OPEN, fae_err_text(FAE_CIRCUIT_OPEN), retry_after_ms);
-    if (s->state == FAE_MEMCACHE_DOWN && now_ms < s->retry_ms) {
-        fae_upstream_end(s->up, &s->o.breaker, s->o.slot, call->permit, FAE_BREAKER_VOID, now_ms);
-        return refused(s, answer_out, FAE_UNAVAILABLE, "it was not reached a moment ago",
-                       (uint32_t)(s->retry_ms - now_ms));
-    }
     call->asked_ms = now_ms; /* more exactly when it goes out */
     call->answered = call->at_key = call->at_byte = 0;
     call->sent = call->on_wire = call->last = call->again = call->over = call->cancelled = call->too_long = false;
@@ -227,6 +215,30 @@ enum fae_err fae_memcache_ask(struct fae_memcache_server *s, struct fae_memcache
         fae_memcache_dial(s);
     if (!fae_timer_running(&s->late))
         fae_timer_start_at(&s->late, due_ms(s, call));
+}
+
+enum fae_err fae_memcache_ask(struct fae_memcache_server *s, struct fae_memcache_call *call,
+                              struct fae_memcache_answer *answer_out)
+{
+    uint64_t now_ms = s->o.loop->now_ms;
+    uint32_t retry_after_ms = 0;
+
+    if (!s->up)
+        return refused(s, answer_out, FAE_UNAVAILABLE, "the node has too many servers in all pools", 0);
+    if (s->n_calls >= s->o.waiting_max || (s->n_bytes && s->n_bytes + call->len > QUEUE_BYTES)) {
+        FAE_MEMCACHE_STAT(s, busy, 1);
+        return refused(s, answer_out, FAE_POOL_BUSY, "too many calls wait for its answers", 0);
+    }
+    s->wanted_ms = now_ms;
+    if (!fae_upstream_enter(s->up, &s->o.breaker, s->o.slot, now_ms, &call->permit, &retry_after_ms))
+        return refused(s, answer_out, FAE_CIRCUIT_OPEN, fae_err_text(FAE_CIRCUIT_OPEN), retry_after_ms);
+    if (s->state == FAE_MEMCACHE_DOWN && now_ms < s->retry_ms) {
+        fae_upstream_end(s->up, &s->o.breaker, s->o.slot, call->permit, FAE_BREAKER_VOID, now_ms);
+        return refused(s, answer_out, FAE_UNAVAILABLE, "it was not reached a moment ago",
+                       (uint32_t)(s->retry_ms - now_ms));
+    }
+    call->check = false;
+    enqueue(s, call, now_ms);
     return FAE_OK;
 }
 
@@ -243,6 +255,46 @@ bool fae_memcache_cancel(struct fae_memcache_server *s, struct fae_memcache_call
     return false;
 }
 
+/* ---- checks ---- */
+
+/* A get of our own: it passes an open breaker, and counts for nothing. */
+struct check {
+    struct fae_memcache_call call;
+    struct fae_memcache_server *server;
+};
+
+static void on_checked(struct fae_memcache_call *call, const struct fae_memcache_answer *answer)
+{
+    struct fae_memcache_server *s = FAE_CONTAINER(call, struct check, call)->server;
+
+    s->checking = false;
+    if (answer->err == FAE_OK || answer->error)
+        fae_upstream_reached(s->up, s->o.loop->now_ms);
+}
+
+/* Nobody is let through to a server whose breaker is open, so that nobody would see it come back before its time is up. That
+ * it takes connections says nothing: a machine does that for a server that is frozen. */
+static void check(struct fae_memcache_server *s, uint64_t now_ms)
+{
+    struct check *check;
+
+    if (s->checking || now_ms < s->check_ms || now_ms > s->wanted_ms + WANTED_MS ||
+        (s->state == FAE_MEMCACHE_DOWN && now_ms < s->retry_ms) ||
+        atomic_load(&fae_upstream_breaker(s->up)->state) != FAE_BREAKER_OPEN)
+        return;
+    check = fae_zalloc(sizeof *check);
+    check->server = s;
+    check->call = (struct fae_memcache_call){ .op = FAE_MEMCACHE_GET,
+                                              .n_keys = 1,
+                                              .bytes = check_key,
+                                              .len = sizeof check_key - 1,
+                                              .done = on_checked,
+                                              .check = true };
+    s->checking = true;
+    s->check_ms = now_ms + CHECK_MS;
+    enqueue(s, &check->call, now_ms);
+}
+
 void fae_memcache_server_tick(struct fae_memcache_server *s)
 {
     uint64_t now_ms = s->o.loop->now_ms;
@@ -254,5 +306,6 @@ void fae_memcache_server_tick(struct fae_memcache_server *s)
     if (s->state == FAE_MEMCACHE_OPEN && s->n_calls == 0 &&
         ((s->o.idle_ms && now_ms >= s->quiet_ms + s->o.idle_ms) || (s->ends_ms && now_ms >= s->ends_ms)))
         fae_memcache_hang_up(s);
+    check(s, now_ms);
     fae_memcache_show(s);
 }

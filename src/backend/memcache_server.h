@@ -7,6 +7,8 @@
  *   DOWN --a call--> CONNECTING --> OPEN --lost, idle, too old--> DOWN
  *                        \--refused, too slow--> DOWN, pausing: who asks is refused at once
  *
+ * While the breaker is open and calls are refused, a get of its own each second sees whether the server is back.
+ *
  * A question without an answer for timeout_ms ends the connection, and with it everything that was asked behind it, so that no
  * late answer ever meets another question. Gets are asked again then, once; what may have been written is not.
  */
@@ -72,7 +74,7 @@ struct fae_memcache_call {
     struct fae_permit permit;
     uint64_t asked_ms, sent_ns, answered; /* bits of keys */
     uint32_t at_key, at_byte;             /* where the next value's key is looked for first */
-    bool sent, on_wire, last, again, over, cancelled, too_long;
+    bool sent, on_wire, last, again, over, cancelled, too_long, check;
 };
 
 struct fae_memcache_server_opts {
