@@ -80,6 +80,7 @@ local function tell(record, by, us, value, err)
 end
 
 local function over(record, by, value, err)
+  if value == nil and type(err) == "table" and rawget(err, "code") == "NO_MEMORY" then core.collect_due() end
   local us, lost, session, peer = core.call_over()
   if lost then -- the client is gone, whatever the method says
     record.session, record.peer = session, peer

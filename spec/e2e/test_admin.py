@@ -92,7 +92,7 @@ def ask(node, method, path, body=None, token=TOKEN, headers=()):
 def test_routes(node):
     listed = ask(node, "GET", "/admin/").body.decode().split("\n")
     routes = [line.split()[:2] for line in listed if line]
-    assert len(routes) == 20
+    assert len(routes) == 21
     for method, path in routes:
         if method == "GET":
             answer = ask(node, "GET", path)

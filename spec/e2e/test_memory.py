@@ -72,14 +72,14 @@ def test_garbage_beyond_the_limit_refuses_nobody():
 def test_above_the_limit_calls_are_refused_with_a_time_until_there_is_room():
     with node() as n, Client(n.tcp) as c, Client(n.tcp) as holder:
         c.call("sys.hello", {"error": "map"})
-        held = holder.start("m.hold", 17, 1500)
+        held = holder.start("m.hold", 16, 1500)
         time.sleep(0.3)
         error = c.error("sys.echo", 1).value
         assert (error["code"], error["retryable"]) == ("NO_MEMORY", True)
         assert 1000 <= error["retry_after_ms"] <= 2000
         c.notify("sys.echo", 1)
         assert c.is_open()
-        assert holder.finish(held) == 17
+        assert holder.finish(held) == 16
         wait_until("there is room again", lambda: ask(c, "sys.echo", 1) == 1)
         assert worker(n)["deaths"] == 0
         assert len(re.findall("new calls are refused", n.log())) <= 3
@@ -90,7 +90,7 @@ def test_a_worker_that_stays_full_is_replaced_when_its_calls_are_answered():
         pid = worker(n)["pid"]
         slow = waits.start("m.sleep", 6500)
         with Client(n.tcp) as c:
-            assert c.call("m.keep", 17) == 17
+            assert c.call("m.keep", 16) == 16
             start = time.monotonic()
             answer = "NO_MEMORY"
             while answer == "NO_MEMORY":
@@ -119,9 +119,9 @@ def ask_or_closed(client, method, *args):
 
 def test_others_serve_while_a_full_worker_is_replaced_and_single_goes_on_refusing():
     with node(workers=2) as n, node(args=["--single"]) as single, Client(single.tcp) as alone:
-        assert alone.call("m.keep", 17) == 17
+        assert alone.call("m.keep", 16) == 16
         with Client(n.tcp) as c:
-            assert c.call("m.keep", 17) == 17
+            assert c.call("m.keep", 16) == 16
         pids = set(n.worker_pids())
         failed, served = set(), 0
         end = time.monotonic() + 12

@@ -91,6 +91,20 @@ static int l_servants_json(lua_State *L)
     return 1;
 }
 
+/* collect_due(): the collection that is due when memory ran out, at once: what follows could not even make a string while
+ * the table of strings is to grow and cannot. */
+static int l_collect_due(lua_State *L)
+{
+    struct fae_lua_memory *memory = &fae_vm_of(L)->memory;
+
+    if (!memory->refused)
+        return 0;
+    memory->bytes_spare = memory->bytes_max; /* as in fae_vm_collect */
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    memory->bytes_spare = 0;
+    return 0;
+}
+
 static void push_option(lua_State *L, const struct fae_opt *opt, const void *entry)
 {
     char text[FAE_OPT_LIST_TEXT];
@@ -132,8 +146,13 @@ static int l_section(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    { "section", l_section }, { "wall_ms", l_wall_ms }, { "monotonic_us", l_monotonic_us },
-    { "stats", l_stats },     { "node", l_node },       { "servants_json", l_servants_json },
+    { "section", l_section },
+    { "collect_due", l_collect_due },
+    { "wall_ms", l_wall_ms },
+    { "monotonic_us", l_monotonic_us },
+    { "stats", l_stats },
+    { "node", l_node },
+    { "servants_json", l_servants_json },
     { NULL, NULL },
 };
 
