@@ -9,7 +9,8 @@
 --   single        its first argument is its only key
 --   first, last, step   arguments that are keys, from 1; last -1: up to the end, -2: up to the one before
 --   count         the argument that says how many keys follow it; besides those of first and last
---   word          "STREAMS": half of what follows it are keys; "STORE": what follows it is a key too
+--   word          "STREAMS": half of what follows it are keys; "STORE": what follows it is a key too; "BY": that, and
+--                 what follows BY and GET makes keys; "KEYS": all that follows it, when the third argument is ""
 --   block         how it says for how long: "last" or "first" argument in seconds, "word": BLOCK in milliseconds
 --   split         on several servers each gets its keys, step arguments a key; the answers are put together:
 --                 "values" in the order of asking, "sum", "same"
@@ -33,7 +34,7 @@ end
 
 add([[bitcount bitfield_ro bitpos dump expiretime geodist geohash geopos georadius_ro georadiusbymember_ro geosearch
   get getbit getrange hexists hget hgetall hkeys hlen hmget hrandfield hscan hstrlen hvals lindex llen lpos lrange
-  pexpiretime pttl scard sismember smembers smismember sort_ro srandmember sscan strlen substr ttl type xlen
+  pexpiretime pttl scard sismember smembers smismember srandmember sscan strlen substr ttl type xlen
   xpending xrange xrevrange zcard zcount zlexcount zmscore zrandmember zrange zrangebylex zrangebyscore zrank
   zrevrange zrevrangebylex zrevrangebyscore zrevrank zscan zscore]], { single = true, flags = READ })
 
@@ -56,8 +57,10 @@ add("zdiffstore zinterstore zunionstore", { first = 1, last = 1, step = 1, count
 add("lmpop zmpop", { count = 1 })
 add("msetnx", { first = 1, last = -1, step = 2 })
 add("bitop", { first = 2, last = -1, step = 1 })
-add("sort georadius georadiusbymember", { first = 1, last = 1, step = 1, word = "STORE" })
-add("migrate", { first = 3, last = 3, step = 1 })
+add("georadius georadiusbymember", { first = 1, last = 1, step = 1, word = "STORE" })
+add("sort", { first = 1, last = 1, step = 1, word = "BY" })
+add("sort_ro", { first = 1, last = 1, step = 1, word = "BY", flags = READ })
+add("migrate", { word = "KEYS" })
 add("eval evalsha fcall", { count = 2 })
 add("eval_ro evalsha_ro fcall_ro", { count = 2, flags = READ })
 add("object memory xinfo", { first = 2, last = 2, step = 1, flags = READ })
@@ -84,7 +87,8 @@ add("dbsize", { all = "sum", flags = READ })
 add("keys", { all = "concat", flags = READ })
 add("ping echo", { all = "same", flags = READ })
 add("flushdb flushall", { all = "same" })
-add("scan randomkey time info lastsave command lolwut pubsub", { flags = READ })
+add("scan randomkey time info lastsave lolwut pubsub", { flags = READ })
+add("command", { flags = READ, refused_sub = { DOCS = "its answer has lists in more lists than are read here" } })
 add("acl bgrewriteaof bgsave cluster config failover function latency module role save slowlog swapdb", {})
 
 local shared = "the pool's connections are shared by many calls; "
@@ -147,6 +151,31 @@ local function of_store(args, n, keys)
   return keys
 end
 
+-- A pattern makes keys of what is in the list, which lie anywhere unless its {...} says where.
+local function of_sort(args, n, keys)
+  for i = 2, n - 1 do
+    local word, pattern = type(args[i]) == "string" and args[i]:upper(), args[i + 1]
+    if (word == "BY" or word == "GET") and type(pattern) == "string" and pattern:find("*", 1, true) then
+      local tag = pattern:match "{([^}]+)}"
+      if not tag or tag:find("*", 1, true) then
+        return nil, "the keys of its " .. word .. " may lie on other servers, unless their {...} is that of the list"
+      end
+      keys[#keys + 1] = pattern
+    end
+  end
+  return of_store(args, n, keys)
+end
+
+local function of_migrate(args, n, keys)
+  if args[3] ~= "" then
+    keys[1] = args[3]
+    return keys
+  end
+  local at = find_word(args, n, "KEYS")
+  for i = (at or n) + 1, n do keys[#keys + 1] = args[i] end
+  return keys
+end
+
 local function of_count(row, args, n, keys)
   local count = tonumber(args[row.count])
   if not count or count < 0 or count % 1 ~= 0 or row.count + count > n then
@@ -171,6 +200,8 @@ function M.keys(row, args, n)
   if row.count then return of_count(row, args, n, keys) end
   if row.word == "STREAMS" then return of_streams(args, n, keys) end
   if row.word == "STORE" then return of_store(args, n, keys) end
+  if row.word == "BY" then return of_sort(args, n, keys) end
+  if row.word == "KEYS" then return of_migrate(args, n, keys) end
   return keys
 end
 

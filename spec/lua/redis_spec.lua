@@ -172,6 +172,7 @@ describe("fae.redis", function()
     end
     fails("BAD_ARGS", "CLIENT", w.pool:client("reply", "OFF"))
     fails("BAD_ARGS", "SCRIPT", w.pool:call("Script", "debug", "yes"))
+    fails("BAD_ARGS", "more lists", w.pool:command "docs")
     assert.same({}, w.asked)
     w.pool:client "LIST"
     assert.equal(1, #w.asked)
@@ -234,13 +235,19 @@ describe("fae.redis", function()
     w.pool:eval("return 1", 1, "k4", "k2")
     w.pool:bitop("AND", "k1", "k4")
     w.pool:sort("k1", "BY", "nosort", "STORE", "k4")
+    w.pool:sort_ro("k1", "BY", "{k4}:*", "GET", "#", "GET", "w:*->{k4}")
+    w.pool:migrate("host", 6379, "", 0, 1000, "KEYS", "k1", "k4")
     w.pool:xread("COUNT", 2, "STREAMS", "k1", "k4", "0", "2")
     w.pool:object("ENCODING", "k4")
     w.pool:msetnx("k1", "2", "k4", "3")
     w.pool:lmpop(2, "k1", "k4", "LEFT")
     for _, one in ipairs(w.asked) do assert.equal(1, one.at, one.cmd) end
-    assert.equal(10, #w.asked)
+    assert.equal(12, #w.asked)
+    for _, cmd in ipairs { { "SORT", "k1", "by", "w:*" }, { "SORT_RO", "k1", "GET", "{*}:k1" } } do
+      fails("BAD_ARGS", "may lie on other servers", w.pool:call(unpack(cmd)))
+    end
     for _, cmd in ipairs {
+      { "MIGRATE", "host", 6379, "", 0, 1000, "KEYS", "k1", "k2" }, { "SORT", "k1", "BY", "{k2}:*" },
       { "SINTER", "k1", "k2" }, { "RENAME", "k1", "k2" }, { "ZUNIONSTORE", "k1", 2, "k4", "k2" },
       { "EVAL", "return 1", 2, "k1", "k2" }, { "BITOP", "AND", "k1", "k2" }, { "SORT", "k1", "STORE", "k2" },
       { "GEORADIUS", "k1", 1, 1, 1, "km", "STOREDIST", "k2" }, { "XREAD", "STREAMS", "k1", "k2", "0", "0" },
@@ -252,7 +259,7 @@ describe("fae.redis", function()
     fails("BAD_ARGS", "says how many keys", w.pool:zunion(3, "k1"))
     fails("BAD_ARGS", "takes a key", w.pool:eval("return 1", 0))
     fails("BAD_ARGS", "STREAMS", w.pool:xread("COUNT", 1))
-    assert.equal(10, #w.asked)
+    assert.equal(12, #w.asked)
   end)
 
   it("asks all servers where the answers make one, or a single one", function()
