@@ -602,6 +602,39 @@ static void refused_is_told_and_paused(void **state)
     assert_true(fae_memcache_server_quiet(t.server));
 }
 
+static void one_too_many_is_refused(void **state)
+{
+    (void)state;
+    get(0, " a");
+    set(1);
+    accept_one();
+    expect("gets a\r\nset k 0 0 1\r\nx\r\n");
+    assert_true(fae_memcache_cancel(t.server, results[0].call));
+    say("ERROR Too many open connections\r\n");
+    says_of(1, FAE_UNAVAILABLE); /* it was not done */
+    assert_non_null(strstr(results[1].why, "it has too many connections"));
+    assert_int_equal(ask(2, FAE_MEMCACHE_GET, 1, " a"), FAE_UNAVAILABLE);
+    assert_true(results[2].retry_after_ms > 0);
+    assert_int_equal(atomic_load(&breaker()->refusals), 1);
+    until_hung_up();
+    assert_true(fae_memcache_server_quiet(t.server));
+}
+
+static void later_the_same_words_are_an_answer(void **state)
+{
+    (void)state;
+    get(0, " a");
+    accept_one();
+    expect("gets a\r\n");
+    say("END\r\n");
+    says_of(0, FAE_OK);
+    set(1);
+    expect("set k 0 0 1\r\nx\r\n");
+    say("ERROR Too many open connections\r\n");
+    says_of(1, FAE_BACKEND);
+    until_hung_up();
+}
+
 /* ---- askers that leave ---- */
 
 static void cancelled_calls_are_nobodys(void **state)
@@ -815,6 +848,8 @@ int main(void)
         TEST(commands_must_end),
         TEST(what_is_no_answer_ends_the_connection),
         TEST(refused_is_told_and_paused),
+        TEST(one_too_many_is_refused),
+        TEST(later_the_same_words_are_an_answer),
         TEST(cancelled_calls_are_nobodys),
         TEST(queue_has_an_end),
         TEST(idle_connections_are_closed),

@@ -237,6 +237,15 @@ static enum fae_err take_value(struct fae_memcache_server *s, const struct fae_m
     return FAE_OK;
 }
 
+/* Memcached takes a connection that is one too many, says so and closes it, whatever was asked on it. */
+static bool is_too_many(const struct fae_memcache_server *s, const struct fae_mctext_line *line)
+{
+    static const char text[] = "ERROR Too many open connections";
+
+    return !s->heard && line->type == FAE_MCTEXT_ERROR && line->text_len == sizeof text - 1 &&
+           memcmp(line->text, text, sizeof text - 1) == 0;
+}
+
 /* One line, and its value. MORE, or BAD_MESSAGE: the connection is lost. */
 static enum fae_err take_line(struct fae_memcache_server *s, const uint8_t *p, size_t n, size_t *used_out)
 {
@@ -250,6 +259,11 @@ static enum fae_err take_line(struct fae_memcache_server *s, const uint8_t *p, s
         out_of_step(s);
         return err;
     }
+    if (is_too_many(s, &line)) {
+        fae_memcache_turned_away(s, "it has too many connections");
+        return FAE_BAD_MESSAGE;
+    }
+    s->heard = true;
     if (line.type != FAE_MCTEXT_VALUE)
         return answer(s, &line) ? FAE_OK : FAE_BAD_MESSAGE;
     err = take_value(s, &line, p + *used_out, n - *used_out, &used);

@@ -53,6 +53,7 @@ struct fae_memcache_server {
     struct fae_buf out, in;
     size_t sent;     /* of out */
     uint64_t skip;   /* bytes of a value that is too long, yet to come */
+    bool heard;      /* OPEN: it has said something */
     uint64_t now_ns; /* of what is being read or sent */
     bool telling;    /* inside a completion */
 };
@@ -83,6 +84,8 @@ void fae_memcache_dial(struct fae_memcache_server *s);
 void fae_memcache_hang_up(struct fae_memcache_server *s);
 /* The connection is gone, and with it the answers to all that was asked on it. */
 void fae_memcache_lose(struct fae_memcache_server *s, const char *why);
+/* OPEN: it did not take the connection after all, and ran nothing that was asked on it. */
+void fae_memcache_turned_away(struct fae_memcache_server *s, const char *why);
 void fae_memcache_tell(struct fae_memcache_server *s, const char *why); /* the log, now and then */
 
 /* memcache_answers.c */

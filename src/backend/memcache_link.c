@@ -35,6 +35,7 @@ void fae_memcache_hang_up(struct fae_memcache_server *s)
     s->state = FAE_MEMCACHE_DOWN;
     s->out.len = s->in.len = s->sent = 0;
     s->skip = 0;
+    s->heard = false;
     s->at = NULL;
     if (s->has_slot)
         fae_upstream_slot_give(s->up, s->o.slot);
@@ -72,6 +73,13 @@ static void refuse(struct fae_memcache_server *s, const char *why)
         FAE_MEMCACHE_STAT(s, busy, 1);
         fae_memcache_fail(s, FAE_MEMCACHE_FIRST(&calls), FAE_BREAKER_VOID, FAE_UNAVAILABLE, text);
     }
+}
+
+void fae_memcache_turned_away(struct fae_memcache_server *s, const char *why)
+{
+    fae_list_splice(&s->asked, &s->waiting);
+    fae_list_splice(&s->waiting, &s->asked);
+    refuse(s, why);
 }
 
 /* A get that was asked, or what never left, goes back to the front of those that wait. */
