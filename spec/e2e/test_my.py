@@ -2,8 +2,10 @@
 """Servant my with two real mariadb servers and two workers: shards, cached results that writes race, transactions,
 merges, injections, what is counted and logged."""
 import json
+import os
 import random
 import re
+import signal
 import threading
 import time
 import urllib.request
@@ -471,3 +473,65 @@ def test_statistics_and_slow_queries(node, servers):
     assert "pool=Global" in line and "digest=" in line
     assert "secret" not in node.log()
     assert "secret" not in json.dumps(node.call("my.stats"))
+
+
+# ---- deaths ----
+
+PIDS = """
+local about = require("fae.node").about
+local who = require("fae").servant "who"
+who.method("pid", function() return about().pid end)
+return who
+"""
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_write(servers):
+    """The server goes on with the statement; what others read meanwhile must not be kept."""
+    one = servers[0]
+    one.sql("UPDATE g.t SET n = 0 WHERE id = 1")
+    read, key = "SELECT n FROM t WHERE id = 1", "dying"
+    with Node(conf(servers), {"who.lua": PIDS}, workers=2, expect=["died of signal 9"]) as node:
+        by_pid = {}
+        while len(by_pid) < 2:
+            client = node.client()
+            by_pid.setdefault(client.call("who.pid"), client)
+        (pid, doomed), (_, other) = by_pid.items()
+        assert rows(other, read, key=key) == [[0]]
+        doomed.start("my.exec", "Global", "t", None, "UPDATE t SET n = 1 + SLEEP(0.7) WHERE id = 1", [], key)
+        wait_until("it runs", lambda: one.sql("SELECT 1 FROM information_schema.PROCESSLIST WHERE info LIKE"
+                                              " 'UPDATE t SET n = 1 %'"))
+        os.kill(pid, signal.SIGKILL)
+        while one.sql("SELECT n FROM g.t WHERE id = 1") == [["0"]]:
+            assert rows(other, read, key=key)[0][0] in (0, 1)
+            if not one.sql("SELECT 1 FROM information_schema.PROCESSLIST WHERE info LIKE 'UPDATE t SET n = 1 %'"):
+                break
+        n = int(one.sql("SELECT n FROM g.t WHERE id = 1")[0][0])
+        assert rows(other, read, key=key) == [[n]]
+        one.sql("UPDATE g.t SET n = 7 WHERE id = 1")
+        assert rows(other, read, key=key) == [[7]]  # nothing is kept for a minute
+        for client in by_pid.values():
+            client.close()
+
+
+def test_a_server_that_dies_in_the_middle_of_a_transaction(servers):
+    two = servers[1]
+    two.sql("CREATE TABLE u2.tx (id INT PRIMARY KEY) ENGINE=InnoDB")
+    with Node(conf(servers)) as node, node.client(timeout=20) as c:
+        bulk = [{"pool": "User2", "sql": "INSERT INTO tx VALUES (1)"}, {"pool": "User2", "sql": "DO SLEEP(0.8)"}]
+        msgid = c.start("my.bulk_exec", bulk, {"atomic": True})
+        wait_until("it runs", lambda: two.sql("SELECT 1 FROM information_schema.PROCESSLIST WHERE info LIKE 'DO SLEEP%'"))
+        two.kill()
+        message = c.recv()
+        assert message[1] == msgid and message[2].split(":")[0] in ("UNKNOWN", "UNAVAILABLE"), message
+        two.start()
+        wait_until("it is back", lambda: not failed(c, "my.query", "User2", "t", None, "SELECT 1"), 15)
+        assert two.sql("SELECT COUNT(*) FROM u2.tx") == [["0"]]
+        assert c.call("my.bulk_exec", bulk[:1], {"atomic": True}) == {"affected": 1}
+
+
+def failed(c, *params):
+    try:
+        c.call(*params)
+        return False
+    except RpcError as e:
+        return e.code

@@ -427,6 +427,23 @@ describe("servant my", function()
   end)
 end)
 
+describe("servant my's configuration", function()
+  local core = require "fae.core"
+  local function errors(json)
+    local kept = core.servants_json
+    core.servants_json = function() return json end
+    local g = testing.load({}, { bundled = true })
+    core.servants_json = kept
+    return table.concat(g.errors, "\n")
+  end
+  it("is checked", function()
+    assert.equal("", errors '{"my":{"slow_query_ms":0,"cache_ttl_ms":1000,"rows_max":5}}')
+    assert.truthy(errors '{"my":{"slow_ms":1}}':find('servant "my": no option slow_ms', 1, true))
+    assert.truthy(errors '{"my":{"rows_max":-1}}':find("rows_max is a number that is not negative", 1, true))
+    assert.truthy(errors '{"my":{"cache_ttl_ms":"1"}}':find("cache_ttl_ms is a number", 1, true))
+  end)
+end)
+
 describe("a value that is msgpack already", function()
   local core = require "fae.core"
   local function raw(bytes) return setmetatable({ bytes = bytes }, core.mark "raw") end
