@@ -432,9 +432,9 @@ describe("servant my's configuration", function()
   local function errors(json)
     local kept = core.servants_json
     core.servants_json = function() return json end
-    local g = testing.load({}, { bundled = true })
+    local loaded = testing.load({}, { bundled = true })
     core.servants_json = kept
-    return table.concat(g.errors, "\n")
+    return table.concat(loaded.errors, "\n")
   end
   it("is checked", function()
     assert.equal("", errors '{"my":{"slow_query_ms":0,"cache_ttl_ms":1000,"rows_max":5}}')
