@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 
+import cache
+import procs
 from procs import Failed, Server, free_port, say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -21,6 +23,10 @@ admin ""
 listen "tcp://127.0.0.1:0"
 mysql "main" {{ servers = "unix:{socket}", user = "root", db = "test", max = {max} }}
 """
+SHARDS = 8
+SHARD_CONF = 'mysql "s{i}" {{ servers = "unix:{socket}", user = "root", db = "test" }}\n'
+CACHED = ["my.query", '"main"', '"pk"', "null", '"SELECT id, v, n FROM pk WHERE id = ?"', "[17]", '"bench:17"']
+SHARDED = ["-c", "1", "-p", "1", "my.query_shards", '"s"', '"t"', '"SELECT SLEEP(0.02)"']
 TABLE = ("CREATE DATABASE test; CREATE TABLE test.pk (id INT PRIMARY KEY, v VARCHAR(100), n INT); "
          "INSERT INTO test.pk SELECT seq, REPEAT('v', 100), seq * 2 FROM seq_1_to_10000")
 
@@ -48,8 +54,11 @@ def start_node(bench, ready):
     path, servants = bench.dir("mysql_node"), bench.dir("mysql_servants")
     shutil.copy(os.path.join(HERE, "mysqlbench.lua"), servants)
     conf = os.path.join(path, "fae.lua")
+    socket = bench.get("mariadb").socket
     with open(conf, "w") as f:
-        f.write(NODE_CONF.format(path=path, servants=servants, socket=bench.get("mariadb").socket, max=CONNECTIONS))
+        f.write(NODE_CONF.format(path=path, servants=servants, socket=socket, max=CONNECTIONS))
+        f.writelines(SHARD_CONF.format(i=i, socket=socket) for i in range(SHARDS))
+        f.write('shard "s" { strategy = "hash", pools = { %s } }\n' % ", ".join('"s%d"' % i for i in range(SHARDS)))
     return Server("fae", [bench.fae, "serve", "-c", conf], ready)
 
 
@@ -83,3 +92,25 @@ def by_key(value):
                 "calls_per_s": node["calls_per_s"], "base_calls_per_s": rate, "p99_us": node["p99_us"],
                 "crowded": 0, "failed": node["failed"]}
     return one_round
+
+
+def cached(request, *args):
+    """CPU of my.query with its result in the cache, over that of lc.get of as many bytes, both of one node."""
+    def one_round(bench, number):
+        server = bench.get("mysql_node")
+        if (server.pid, "lc") not in bench.warm:
+            bench.warm.add((server.pid, "lc"))
+            with procs.connect(server.tcp()) as sock:
+                sock.sendall(request("lc.set", ["k", "v" * 140]))
+                sock.recv(64)
+        calls = [list(args) + CACHED, list(args) + ["lc.get", '"k"']]
+        got = [bench.measure("mysql_node", "tcp", calls[i]) for i in ((1, 0) if number % 2 else (0, 1))]
+        return cache.pair(*(got[::-1] if number % 2 else got))
+    return one_round
+
+
+def shards(bench, number):
+    """Milliseconds, p99, of one call over SHARDS shards that take 20 ms each."""
+    figures = bench.measure("mysql_node", "tcp", SHARDED)
+    return {"value": figures["p99_us"] / 1000, "us": figures["us"], "p99_us": figures["p99_us"],
+            "calls_per_s": figures["calls_per_s"], "crowded": figures["crowded"], "failed": figures["failed"]}
