@@ -32,11 +32,8 @@ static memcached_st *oracle_of(const struct fae_endpoint *servers, unsigned n)
     memcached_st *memc = memcached_create(NULL);
 
     memcached_behavior_set(memc, MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED, 1);
-    for (unsigned i = 0; i < n; i++)
-        if (servers[i].port == 0)
-            memcached_server_add_unix_socket_with_weight(memc, servers[i].host, servers[i].weight);
-        else
-            memcached_server_add_with_weight(memc, servers[i].host, (in_port_t)servers[i].port, servers[i].weight);
+    for (unsigned i = 0; i < n; i++) /* as PHP's addServer does, of a unix socket too */
+        memcached_server_add_with_weight(memc, servers[i].host, (in_port_t)servers[i].port, servers[i].weight);
     return memc;
 }
 

@@ -18,7 +18,7 @@
 
 #define POINTS 160          /* of a server of average weight */
 #define POINTS_A_DIGEST 4   /* an md5 has as many 32-bit words */
-#define DEFAULT_PORT 11211u /* is left out of a server's text */
+#define DEFAULT_PORT 11211u /* is left out of a server's text; PHP's addServer takes it for a unix socket too */
 #define POINT_TEXT (FAE_ENDPOINT_TEXT + 32)
 
 struct point {
@@ -71,8 +71,9 @@ static void add_points(struct fae_selector_memcache *s, const struct fae_endpoin
     char text[POINT_TEXT];
 
     for (unsigned i = 0; i < n / POINTS_A_DIGEST; i++) {
-        int len = server->port == DEFAULT_PORT ? snprintf(text, sizeof text, "%s-%u", server->host, i)
-                                               : snprintf(text, sizeof text, "%s:%u-%u", server->host, server->port, i);
+        int len = !server->port || server->port == DEFAULT_PORT
+                      ? snprintf(text, sizeof text, "%s-%u", server->host, i)
+                      : snprintf(text, sizeof text, "%s:%u-%u", server->host, server->port, i);
 
         fae_md5(text, (size_t)len, digest);
         for (unsigned j = 0; j < POINTS_A_DIGEST; j++)
