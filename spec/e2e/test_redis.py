@@ -191,6 +191,30 @@ def test_a_reload_takes_pools_and_brings_them(servers):
         assert c.error("rd.call", "main", "GET", "k").code == "UNKNOWN_POOL"
 
 
+HURRY = """
+local fae = require "fae"
+local hurry = fae.servant "hurry"
+local many = fae.redis "many"
+hurry.method("flush", { args = {}, timeout_ms = 150 }, function() return many:flushall() end)
+hurry.method("sizes", { args = {}, timeout_ms = 150 }, function() return many:dbsize() end)
+return hurry
+"""
+
+
+def test_what_was_sent_to_several_servers_may_have_been_done(servers):
+    """The call's time is over first: its pieces are under way."""
+    with Node(pools(servers), servants={"hurry.lua": HURRY}) as node, node.client() as c:
+        c.call("hurry.sizes")
+        for server in servers[:2]:
+            server.pause()
+        try:
+            assert c.error("hurry.sizes").code == "TIMEOUT"
+            assert c.error("hurry.flush").code == "UNKNOWN"
+        finally:
+            for server in servers[:2]:
+                server.go_on()
+
+
 def test_a_pool_that_was_replaced_holds_up_nobody(servers):
     """It has all connections there may be, and its borrower has seconds left."""
     conf = 'redis "main" { servers = "%s", max = 2, timeout_ms = 900 }' % servers[0].addr

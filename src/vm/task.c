@@ -198,8 +198,17 @@ static void leave_parent(struct fae_task *task)
     fae_task_queue(parent, 1);
 }
 
+static void unsure(struct fae_task *task)
+{
+    if (task->doomed == FAE_TIMEOUT || task->doomed == FAE_RELOADED)
+        task->doomed = FAE_UNKNOWN;
+}
+
+/* What a child may have done, its parent may have done. */
 static void doom_children(struct fae_task *task, enum fae_err code)
 {
+    uint32_t n_unsure = task->vm->n_unsure;
+
     while (!fae_list_empty(&task->children)) {
         struct fae_task *child = FAE_CONTAINER(task->children.next, struct fae_task, child_node);
 
@@ -207,6 +216,8 @@ static void doom_children(struct fae_task *task, enum fae_err code)
         child->parent = NULL;
         fae_task_doom(child, code);
     }
+    if (task->vm->n_unsure != n_unsure)
+        unsure(task);
 }
 
 static void log_raised(struct fae_task *task, int status)
@@ -455,8 +466,8 @@ void fae_task_doom(struct fae_task *task, enum fae_err code)
 
 void fae_task_unsure(struct fae_task *task)
 {
-    if (task->doomed == FAE_TIMEOUT || task->doomed == FAE_RELOADED)
-        task->doomed = FAE_UNKNOWN;
+    task->vm->n_unsure++;
+    unsure(task);
 }
 
 static void on_deadline(void *arg)
