@@ -229,14 +229,17 @@ describe("servant my", function()
 
   describe("query_shards", function()
     it("asks all shards of exactly that pool, side by side", function()
+      local running, most = 0, 0
       answer = function(pool)
-        fae.sleep(30)
+        running = running + 1
+        most = math.max(most, running)
+        fae.sleep(10)
+        running = running - 1
         return fakes.result("p", { { pool } })
       end
-      local begin = fae.time.monotonic_us()
       assert.same({ cols = { "p" }, rows = { { "U1" }, { "U2" }, { "U3" } }, shards = 3 },
         call("my.query_shards", "U", "t", "select p from t"))
-      assert.is_true(fae.time.monotonic_us() - begin < 90000 or os.getenv "FAE_TEST_GC")
+      assert.equal(3, most)
       assert.same({ { "V1" }, { "V2" } }, call("my.query_shards", "V", "t", "select p from t").rows)
       assert.same({ { "G" } }, call("my.query_shards", "G", "t", "select p from t").rows)
       assert.equal("UNKNOWN_POOL", (code("my.query_shards", "None", "t", "select 1")))
