@@ -635,6 +635,33 @@ static void later_the_same_words_are_an_answer(void **state)
     until_hung_up();
 }
 
+/* As while a reload replaces them all. */
+static void a_row_is_waited_for(void **state)
+{
+    struct fae_upstream *ups[FAE_UPSTREAMS_MAX];
+    char name[32];
+
+    (void)state;
+    fae_memcache_server_free(&t.server);
+    for (unsigned i = 0; i < FAE_UPSTREAMS_MAX; i++) {
+        snprintf(name, sizeof name, "memcache/other/h:%u", i);
+        ups[i] = fae_upstream_get(t.upstreams, name, 0);
+        assert_non_null(ups[i]);
+    }
+    new_server(500);
+    assert_int_equal(ask(0, FAE_MEMCACHE_GET, 1, " a"), FAE_UNAVAILABLE);
+    fae_memcache_server_tick(t.server);
+    fae_upstream_put(ups[7], 0);
+    for (unsigned i = 0; i < TURNS && ask(1, FAE_MEMCACHE_GET, 1, " a"); i++) {
+        turn();
+        fae_memcache_server_tick(t.server);
+    }
+    accept_one();
+    expect("gets a\r\n");
+    say("VALUE a 0 1 1\r\nA\r\nEND\r\n");
+    is_value(1, "A");
+}
+
 /* ---- askers that leave ---- */
 
 static void cancelled_calls_are_nobodys(void **state)
@@ -849,6 +876,7 @@ int main(void)
         TEST(what_is_no_answer_ends_the_connection),
         TEST(refused_is_told_and_paused),
         TEST(one_too_many_is_refused),
+        TEST(a_row_is_waited_for),
         TEST(later_the_same_words_are_an_answer),
         TEST(cancelled_calls_are_nobodys),
         TEST(queue_has_an_end),

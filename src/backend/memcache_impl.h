@@ -28,7 +28,10 @@ struct fae_memcache_server {
     struct fae_endpoint endpoint;
     char name[128 + FAE_ENDPOINT_TEXT];
     char why[FAE_MEMCACHE_WHY_MAX]; /* of the answer being told */
-    struct fae_upstream *up;        /* NULL: there are too many */
+    char row[FAE_UPSTREAM_NAME_MAX + 1];
+    struct fae_upstream *up; /* NULL: there are too many, for now */
+    uint64_t row_ms;         /* then: when to look for a row again */
+    unsigned n_looked;
     struct fae_upstream_cell *cell;
     enum fae_memcache_state state;
     struct fae_stream stream;

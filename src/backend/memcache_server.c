@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define ROW_MS 200                  /* between two looks for a row that there was not */
+#define ROW_LOOKS 25                /* in vain, until the log is told */
 #define QUEUE_BYTES (32u * FAE_MIB) /* of calls that are not answered; one may always be */
 #define CHECK_MS 1000u              /* between two checks of a server whose breaker is open ... */
 #define WANTED_MS 60000u            /* ... which end so long after the last call */
@@ -23,21 +25,31 @@ static void on_late(void *arg);
 
 /* ---- life ---- */
 
+_Static_assert(sizeof "memcache/" - 1 + 63 + 1 + FAE_ENDPOINT_TEXT - 1 <= FAE_UPSTREAM_NAME_MAX,
+               "every server has a name");
+
+/* Its row in shared memory. While a reload replaces many servers there may be none: those that go still have theirs. */
+static bool find_row(struct fae_memcache_server *s)
+{
+    s->up = fae_upstream_get(s->o.upstreams, s->row, s->o.slot);
+    s->cell = s->up ? fae_upstream_cell(s->up, s->o.slot) : NULL;
+    s->row_ms = s->o.loop->now_ms + ROW_MS;
+    if (!s->up && ++s->n_looked == ROW_LOOKS)
+        FAE_ERROR("%s: its calls fail, there are %u servers of all pools", s->name, FAE_UPSTREAMS_MAX);
+    return s->up != NULL;
+}
+
 struct fae_memcache_server *fae_memcache_server_new(const struct fae_memcache_server_opts *opts)
 {
     struct fae_memcache_server *s = fae_zalloc(sizeof *s);
-    char row[FAE_UPSTREAM_NAME_MAX + FAE_ENDPOINT_TEXT];
 
     s->o = *opts;
     s->o.pool = NULL; /* copied into name */
     s->endpoint = *opts->endpoint;
     s->o.endpoint = &s->endpoint;
     snprintf(s->name, sizeof s->name, "memcache %s %s", opts->pool, s->endpoint.text);
-    snprintf(row, sizeof row, "memcache/%s/%s", opts->pool, s->endpoint.text);
-    s->up = fae_upstream_get(opts->upstreams, row, opts->slot);
-    s->cell = s->up ? fae_upstream_cell(s->up, opts->slot) : NULL;
-    if (!s->up)
-        FAE_ERROR("%s: its calls fail, there are %u servers of all pools", s->name, FAE_UPSTREAMS_MAX);
+    snprintf(s->row, sizeof s->row, "memcache/%s/%s", opts->pool, s->endpoint.text);
+    find_row(s);
     fae_list_init(&s->waiting);
     fae_list_init(&s->asked);
     fae_timer_init(&s->late, opts->loop, on_late, s);
@@ -299,7 +311,7 @@ void fae_memcache_server_tick(struct fae_memcache_server *s)
 {
     uint64_t now_ms = s->o.loop->now_ms;
 
-    if (!s->up)
+    if (!s->up && (now_ms < s->row_ms || !find_row(s)))
         return;
     if (s->n_calls)
         s->quiet_ms = now_ms;

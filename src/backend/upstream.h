@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 
-#define FAE_UPSTREAM_NAME_MAX 191
+#define FAE_UPSTREAM_NAME_MAX 239 /* holds a kind, a pool's name of 63 bytes and a server's text */
 
 /* name, help: counters of calls and connections, one a worker; it alone writes its own. Times are sums in ns. */
 #define FAE_UPSTREAM_COUNTERS(X)                                                                                       \
