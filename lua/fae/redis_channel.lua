@@ -223,7 +223,7 @@ function Subscription.stop(subscription)
   local sub = subs[subscription]
   if not sub then error("that is no subscription: subscription:stop()", 2) end
   local was = not sub.stopped
-  sub.stopped = true
+  sub.stopped, sub.fn = true, nil -- fn may hold what sub is kept for
   return was
 end
 

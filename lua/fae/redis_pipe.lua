@@ -146,10 +146,8 @@ local function may_send(row, sub)
   return true
 end
 
---- conn:call(cmd, ...) -> reply | nil, err
-function Alone.call(alone, cmd, ...)
-  local state = conns[alone]
-  if not state then error("that is no connection: conn:call(...)", 2) end
+-- state: of an object, which must not be found from it: it would keep what has it for a weak key.
+local function call_on(state, cmd, ...)
   local row = type(cmd) == "string" and commands.row(cmd)
   if not row then return bad "that is no name of a command" end
   local ok, err = may_send(row, (...))
@@ -159,6 +157,13 @@ function Alone.call(alone, cmd, ...)
   reply, err = core.redis_conn_call(state.conn, nil, row.name, ...)
   if not is_sound(err) then state.broken = true end
   return reply, err
+end
+
+--- conn:call(cmd, ...) -> reply | nil, err
+function Alone.call(alone, cmd, ...)
+  local state = conns[alone]
+  if not state then error("that is no connection: conn:call(...)", 2) end
+  return call_on(state, cmd, ...)
 end
 
 local alone_mark = {
@@ -208,7 +213,7 @@ local function new_tx(state)
       if word == "read" then
         return function(_, cmd, ...)
           if not state.conn then error("tx:read is for a transaction that watches keys", 2) end
-          return Alone.call(state.alone, cmd, ...)
+          return call_on(state, cmd, ...)
         end
       end
       local method = collector[word]
@@ -221,8 +226,6 @@ local function watch(own, state, at, keys)
   local err, ok
   state.conn, err = core.redis_borrow(own.h, at)
   if not state.conn then return nil, err end
-  state.alone = {}
-  conns[state.alone] = state
   ok, err = core.redis_conn_call(state.conn, nil, "WATCH", unpack(keys))
   if not ok then state.broken = not is_sound(err) end
   return ok, err

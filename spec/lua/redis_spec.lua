@@ -439,6 +439,22 @@ describe("fae.redis", function()
       assert.has_error(function() w.pool:multi("k", function(tx) tx:read("GET", "k") end) end)
     end)
 
+    it("is forgotten when it is over", function()
+      local w = fake(1, function(_, cmd) return cmd[1] == "EXEC" and { "OK" } or "OK" end)
+      local function used()
+        for _ = 1, 150 do
+          w.pool:multi("k", function(tx) tx:read("GET", "k") tx:set("k", 1) end, { watch = "k" })
+          w.asked, w.conns = {}, {}
+        end
+        collectgarbage()
+        collectgarbage()
+        return collectgarbage "count"
+      end
+      used()
+      local before = used()
+      assert.is_true(used() - before < 40)
+    end)
+
     it("stays on one server", function()
       local w = fake(2, server)
       fails("BAD_ARGS", "several servers", w.pool:multi({ "k1", "k2" }, function() end))
