@@ -42,7 +42,7 @@ def start_server(bench, installed):
     argv = [installed("mariadbd"), "--no-defaults", "--user=" + getpass.getuser(), "--datadir=" + data, f"--port={port}",
             "--bind-address=127.0.0.1", f"--socket={data}/s.sock", f"--pid-file={data}/pid", "--skip-name-resolve"]
     server = Server("mariadb", argv, [f"tcp://127.0.0.1:{port}"])
-    made = subprocess.run([installed("mariadb"), "--no-defaults", "-uroot", f"--socket={data}/s.sock", "mysql", "-e", TABLE],
+    made = subprocess.run([installed("mariadb"), "--no-defaults", "-uroot", f"--socket={data}/s.sock", "-e", TABLE, "mysql"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if made.returncode:
         raise Failed(f"the table: {made.stdout[-500:]}")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A MySQL server that lies: each connection is answered by a script made from a seed, sound up to a point of it and then
-wrong in some way. Nothing here knows what the client should do."""
+"""A MySQL server that lies: each connection is answered by a script made from a seed, sound up to a point of it and
+then wrong in some way. Nothing here knows what the client should do."""
 import random
 import socket
 import struct
@@ -21,8 +21,9 @@ def greeting(rnd=None):
     plugin = b"mysql_native_password"
     if rnd and rnd.random() < 0.3:
         plugin = rnd.choice([b"mysql_clear_password", b"dialog", b"caching_sha2_password", b"../../x", b"x" * 300, b""])
-    body = (b"\x0a" + version + b"\0" + struct.pack("<I", 7) + b"abcdefgh\0" + struct.pack("<HBHHB", 0xf7fe, 45, 2, 0x003f,
-                                                                                              21) + b"\0" * 10 + b"abcdefghijkl\0" + plugin + b"\0")
+    flags = struct.pack("<HBHHB", 0xf7fe, 45, 2, 0x003f, 21)
+    body = (b"\x0a" + version + b"\0" + struct.pack("<I", 7) + b"abcdefgh\0" + flags + b"\0" * 10 +
+            b"abcdefghijkl\0" + plugin + b"\0")
     return packet(0, body)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""fae.mysql with real mariadb-servers: specs of backends/ run by `fae test -c`, then what needs a node, and servers that
-are killed, stopped and started again."""
+"""fae.mysql with real mariadb-servers: specs of backends/ run by `fae test -c`, then what needs a node, and servers
+that are killed, stopped and started again."""
 import time
 
 import pytest
@@ -9,6 +9,7 @@ from harness import LONG, SLOW, Node, RpcError, free_port, wait_until
 from mariadb import Mariadb
 from mysql_fake import Fake
 from test_redis import run_spec
+from test_tls import certs  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,34 @@ def pools(server):
 
 def test_specs(server, tmp_path):
     run_spec(tmp_path, pools(server), "mysql_spec.lua")
+
+
+def test_specs_over_tls(certs, tmp_path):  # noqa: F811
+    args = ["--ssl-ca=" + certs.path("ca.pem"), "--ssl-cert=" + certs.path("node.pem"),
+            "--ssl-key=" + certs.path("node.key")]
+    with Mariadb(args) as server:
+        server.sql("CREATE DATABASE test CHARACTER SET utf8mb4; "
+                   "CREATE USER tls@127.0.0.1 REQUIRE SSL; GRANT ALL ON *.* TO tls@127.0.0.1")
+        conf = ""
+        for line in pools(server).splitlines():
+            if "unix:" not in line:
+                line = line.replace('"127.', '"tls://127.').replace(
+                    'user = "root"', 'user = "tls", ca = "%s"' % certs.path("ca.pem"))
+            conf += line + "\n"
+        run_spec(tmp_path, conf, "mysql_spec.lua")
+        assert "certificate" in why_not("tls://" + server.addr, certs.path("other.pem"))
+        assert "mismatch" in why_not("tls://localhost:%d" % server.port, certs.path("ca.pem"))
+    with Mariadb() as plain:
+        assert "speaks no TLS" in why_not("tls://" + plain.addr, certs.path("ca.pem"))
+
+
+def why_not(addr, ca):
+    """What a client hears of a pool that cannot connect."""
+    with Node('mysql "db" { servers = "%s", user = "root", ca = "%s" }\n' % (addr, ca), servants={"shop.lua": SHOP},
+              expect=["mysql db"]) as node, node.client() as c:
+        got = c.call("shop.query", "SELECT 1")
+        assert got["code"] == "UNAVAILABLE", got
+        return got["text"]
 
 
 SHOP = """
@@ -107,7 +136,8 @@ def n_running(server, text):
 
 
 def locks_are_free(server, id):
-    return server.client("SET innodb_lock_wait_timeout = 0; UPDATE t SET n = n WHERE id = %d" % id, "test").returncode == 0
+    sql = "SET innodb_lock_wait_timeout = 0; UPDATE t SET n = n WHERE id = %d" % id
+    return server.client(sql, "test").returncode == 0
 
 
 def test_a_client_that_hangs_up_ends_its_transaction(server, node):
@@ -157,14 +187,15 @@ def test_a_result_of_200_megabytes(server, node):
 
 
 def test_a_server_that_is_killed_in_the_middle(server, node):
-    """Of a transaction, of a result, of a prepare, of a write: none is done twice, and what could not be known is UNKNOWN."""
+    """Of a transaction, of a read, of a write: none is done twice, and what nobody knows is UNKNOWN."""
     with node.client() as c, node.client() as d, node.client() as e, node.client() as f:
         before = n_of(server, 3)
         held = c.start("shop.hold", 3, 1000, "sleep")
         looked = f.start("shop.look", 3, 1000)
         write = d.start("shop.exec", "UPDATE t SET n = n + SLEEP(10) WHERE id = 2")
         read = e.start("shop.value", "SELECT SLEEP(10)")
-        wait_until("both run", lambda: n_running(server, "UPDATE t SET n = n + SLEEP") + n_running(server, "SELECT SLEEP") == 2)
+        wait_until("both run", lambda: n_running(server, "UPDATE t SET n = n + SLEEP") == 1
+                   and n_running(server, "SELECT SLEEP") == 1)
         server.kill()
         assert d.finish(write)["code"] == "UNKNOWN"
         assert e.finish(read)["code"] in ("UNAVAILABLE", "CIRCUIT_OPEN", "POOL_BUSY")
@@ -216,9 +247,11 @@ def test_a_server_that_lies():
     """I9. Whatever it sends, the worker lives, and every call has an answer in its time."""
     n = 1000 if LONG else 120
     fake = Fake(range(n))
-    conf = "".join('mysql "db%d" { servers = "%s", user = "root", db = "test", timeout_ms = 200, connect_timeout_ms = 200,'
-                   ' wait_ms = 200, breaker_percent = 0, result_max = "64KiB" }\n' % (i, fake.addr) for i in range(1, 61))
-    codes, statements = {"rounds": 0}, ["SELECT a FROM t", "SELECT a FROM t WHERE b = ?", "UPDATE t SET a = ?", "SELECT ?, ?"]
+    row = ('mysql "db%d" { servers = "%s", user = "root", db = "test", timeout_ms = 200, connect_timeout_ms = 200,'
+           ' wait_ms = 200, breaker_percent = 0, result_max = "64KiB" }\n')
+    conf = "".join(row % (i, fake.addr) for i in range(1, 61))
+    statements = ["SELECT a FROM t", "SELECT a FROM t WHERE b = ?", "UPDATE t SET a = ?", "SELECT ?, ?"]
+    codes = {"rounds": 0}
     with Node(conf, servants={"liar.lua": LIAR}, expect=["mysql db"]) as node, node.client(timeout=60) as c:
         pids = node.worker_pids()
         def is_enough():

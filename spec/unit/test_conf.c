@@ -146,8 +146,7 @@ static const struct {
     { "mysql 'main' { servers = 'h:1' }", "c.lua:1: mysql \"main\": user: pool main has none\n" },
     { "mysql 'main' { servers = 'h:1', user = 'u', replicas = { 'h:2', 'h:2' } }",
       "c.lua:1: mysql \"main\": replicas: pool main has h:2 twice\n" },
-    { "mysql 'main' { servers = 'tls://h:1', user = 'u' }",
-      "c.lua:1: mysql \"main\": servers must be HOST:PORT or unix:/PATH: mysql is not spoken over tls, not \"tls://h:1\"\n" },
+    { "mysql 'main' { servers = 'tls://h:1', user = 'u', cert = 'x' }", "c.lua:1: mysql \"main\": cert needs key\n" },
     { "memcache 'main' { servers = 'tls://h:1' }",
       "c.lua:1: memcache \"main\": servers must be HOST:PORT or unix:/PATH: memcached is not spoken to over tls, not "
       "\"tls://h:1\"\n" },

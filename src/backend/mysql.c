@@ -17,6 +17,7 @@
 #include "base/config_check.h"
 #include "base/hist.h"
 #include "base/log.h"
+#include "net/tls.h"
 
 #define FRESH_TRIES 32 /* connections that turn out to be dead before one is waited for */
 
@@ -465,6 +466,24 @@ void fae_mysql_more(struct fae_mysql_call *call, unsigned want)
 
 /* ---- the kind ---- */
 
+static const char *or_null(const char *text)
+{
+    return *text ? text : NULL;
+}
+
+static void make_tls(struct fae_mysql *m)
+{
+    const struct fae_config_mysql *config = &m->config;
+    struct fae_tls_client_opts opts = { .ca = or_null(config->ca),
+                                        .cert = or_null(config->cert),
+                                        .key = or_null(config->key) };
+
+    if (!strstr(config->pool.servers, "tls://") && !strstr(config->replicas, "tls://"))
+        return;
+    if (fae_tls_ctx_new_client(&m->tls, &opts, m->tls_why, sizeof m->tls_why) != FAE_OK)
+        FAE_ERROR("mysql %s: %s", config->pool.name, m->tls_why);
+}
+
 static void *make(const struct fae_backend_env *env, const void *entry)
 {
     struct fae_mysql *m = fae_zalloc(sizeof *m);
@@ -474,6 +493,7 @@ static void *make(const struct fae_backend_env *env, const void *entry)
     m->env = env;
     m->config = *(const struct fae_config_mysql *)entry;
     fae_pool_rule(&m->rule, &m->config.pool);
+    make_tls(m);
     m->servers = fae_zalloc(sizeof *m->servers * FAE_POOL_SERVERS_MAX);
     for (list = m->config.pool.servers; m->n_servers < 1 && fae_config_word(&list, one); m->n_servers++)
         fae_mysql_server_init(&m->servers[m->n_servers], m, one);
@@ -488,6 +508,7 @@ static void end(void *pool)
 
     for (unsigned i = 0; i < m->n_servers; i++)
         fae_mysql_server_fini(&m->servers[i]);
+    fae_tls_ctx_free(&m->tls);
     free(m->servers);
     free(m);
 }

@@ -7,6 +7,7 @@
 #include "backend/mysql_conn.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,20 +112,71 @@ static const char *or_null(const char *text)
     return *text ? text : NULL;
 }
 
+/* To the server, or to what speaks TLS for us. */
+static int begin_tcp(struct fae_mysql_conn *c, const char *host, unsigned port)
+{
+    const struct fae_config_mysql *config = c->site->config;
+
+    return mysql_real_connect_start(&c->made, c->my, host, config->user, or_null(config->password), or_null(config->db),
+                                    port, NULL, 0);
+}
+
+static unsigned port_of(int fd)
+{
+    struct sockaddr_in sa = { 0 };
+    socklen_t len = sizeof sa;
+
+    return getsockname(fd, (struct sockaddr *)&sa, &len) == 0 ? ntohs(sa.sin_port) : 0;
+}
+
+/* 0: it failed. */
+static int begin_tls(struct fae_mysql_conn *c)
+{
+    struct fae_mysql_tls_opts opts = {
+        .loop = c->site->loop, .tls = c->site->tls, .addr = &c->addrs[c->addr], .host = c->site->endpoint.host
+    };
+    unsigned port;
+    int waits;
+
+    c->made = NULL;
+    if (!c->site->tls)
+        return 0;
+    c->tls = fae_mysql_tls_new(&opts, &port);
+    if (port == 0)
+        return 0;
+    waits = begin_tcp(c, "127.0.0.1", port);
+    if (waits)
+        fae_mysql_tls_expect(c->tls, port_of((int)mysql_get_socket(c->my)));
+    return waits;
+}
+
 static int begin_connect(struct fae_mysql_conn *c)
 {
     const struct fae_config_mysql *config = c->site->config;
     const struct fae_addr *addr = &c->addrs[c->addr];
-    bool is_unix = fae_addr_is_unix(addr);
 
     new_handle(c);
-    if (is_unix)
-        snprintf(c->host, sizeof c->host, "%s", ((const struct sockaddr_un *)&addr->sa)->sun_path);
-    else
+    if (c->site->endpoint.tls)
+        return begin_tls(c);
+    if (!fae_addr_is_unix(addr)) {
         fae_addr_host(addr, c->host);
-    return mysql_real_connect_start(&c->made, c->my, is_unix ? "localhost" : c->host, config->user,
-                                    or_null(config->password), or_null(config->db), fae_addr_port(addr),
-                                    is_unix ? c->host : NULL, 0);
+        return begin_tcp(c, c->host, fae_addr_port(addr));
+    }
+    snprintf(c->host, sizeof c->host, "%s", ((const struct sockaddr_un *)&addr->sa)->sun_path);
+    return mysql_real_connect_start(&c->made, c->my, "localhost", config->user, or_null(config->password),
+                                    or_null(config->db), 0, c->host, 0);
+}
+
+/* Why it failed: TLS knows better than the library, which sees a connection that ends. */
+static const char *why_not(const struct fae_mysql_conn *c)
+{
+    unsigned number = mysql_errno(c->my);
+
+    if (c->site->endpoint.tls && !c->site->tls)
+        return c->site->tls_why;
+    if (c->tls && *fae_mysql_tls_why(c->tls) && (number == 0 || number >= 2000))
+        return fae_mysql_tls_why(c->tls);
+    return number ? mysql_error(c->my) : "what came is no answer";
 }
 
 static void tell_connected(struct fae_mysql_conn *c, enum fae_err err, const char *why)
@@ -152,14 +204,12 @@ static bool connected(struct fae_mysql_conn *c)
         c->addr++;
         mysql_close(c->my);
         c->my = NULL;
+        fae_mysql_tls_free(&c->tls);
         return true;
     }
     /* The server's own words, other than that it is full or ends: it is there, and does not let us in. */
-    tell_connected(c,
-                   number >= 2000 && number < 3000               ? FAE_UNAVAILABLE
-                   : number == 1040 || number == 1053 || !number ? FAE_UNAVAILABLE
-                                                                 : FAE_BACKEND,
-                   number ? mysql_error(c->my) : "what came is no answer");
+    tell_connected(c, number == 0 || number >= 2000 || number == 1040 || number == 1053 ? FAE_UNAVAILABLE : FAE_BACKEND,
+                   why_not(c));
     return false;
 }
 
@@ -528,6 +578,7 @@ void fae_mysql_conn_free(struct fae_mysql_conn *c)
     fae_mysql_unwatch(c);
     if (c->my)
         hang_up(c);
+    fae_mysql_tls_free(&c->tls);
     fae_mysql_stmts_clear(&c->stmts); /* after the connection: nothing is sent any more */
     free(c->columns);
     free(c->binds);

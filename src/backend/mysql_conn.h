@@ -21,6 +21,7 @@
 struct fae_config_mysql;
 struct fae_mysql_conn;
 struct fae_resolver;
+struct fae_tls_ctx;
 
 /* Where a connection goes, and as whom. Outlives it. */
 struct fae_mysql_site {
@@ -28,6 +29,8 @@ struct fae_mysql_site {
     struct fae_resolver *resolver;
     struct fae_endpoint endpoint;
     const struct fae_config_mysql *config;
+    struct fae_tls_ctx *tls; /* of an endpoint that wants it; NULL: tls_why says why there is none */
+    const char *tls_why;
 };
 
 enum fae_mysql_event {

@@ -9,6 +9,7 @@
 
 #include "backend/mysql_conn.h"
 #include "backend/mysql_stmts.h"
+#include "backend/mysql_tls.h"
 #include "backend/mysql_value.h"
 #include "backend/resolve.h"
 #include "net/addr.h"
@@ -55,6 +56,7 @@ struct fae_mysql_conn {
     struct fae_addr addrs[FAE_RESOLVE_ADDRS];
     unsigned n_addrs, addr;
     char host[FAE_ADDR_TEXT];
+    struct fae_mysql_tls *tls; /* what the library is connected to instead; NULL: to the server */
     /* The statement that runs. */
     struct fae_mysql_run *run;
     struct fae_mysql_stmts stmts;

@@ -198,7 +198,11 @@ void fae_mysql_server_init(struct fae_mysql_server *s, struct fae_mysql *mysql, 
     enum fae_err err;
 
     s->mysql = mysql;
-    s->site = (struct fae_mysql_site){ .loop = o->loop, .resolver = mysql->env->resolver, .config = &mysql->config };
+    s->site = (struct fae_mysql_site){ .loop = o->loop,
+                                       .resolver = mysql->env->resolver,
+                                       .config = &mysql->config,
+                                       .tls = mysql->tls,
+                                       .tls_why = mysql->tls_why };
     err = fae_endpoint_parse(&s->site.endpoint, text, why, sizeof why);
     FAE_ASSERT(!err); /* config_check.c */
     snprintf(s->label, sizeof s->label, "mysql %s %s", mysql->config.pool.name, s->site.endpoint.text);

@@ -39,6 +39,8 @@ struct fae_mysql {
     struct fae_pool_rule rule;
     unsigned n_servers, next_replica;
     struct fae_mysql_server *servers; /* the first one is written to */
+    struct fae_tls_ctx *tls;          /* NULL: none is wanted, or tls_why */
+    char tls_why[200];
 };
 
 void fae_mysql_server_init(struct fae_mysql_server *server, struct fae_mysql *mysql, const char *text);

@@ -287,8 +287,10 @@ static const unsigned n_memcache_opts = sizeof memcache_opts / sizeof *memcache_
 
 static const struct fae_opt mysql_opts[] = {
     MYSQL("name", STRING, pool.name, "", 1, 63, NULL, "the pool's name, a word: fae.mysql \"main\""),
-    MYSQL("servers", LIST, pool.servers, "", 0, 0, NULL,
-          "where the one server listens that is written to: HOST:PORT or unix:/PATH; a name is looked up off the loop"),
+    MYSQL(
+        "servers", LIST, pool.servers, "", 0, 0, NULL,
+        "where the one server listens that is written to: HOST:PORT, tls://HOST:PORT or unix:/PATH; a name is looked up off "
+        "the loop"),
     MYSQL("replicas", LIST, replicas, "", 0, 0, NULL, "servers that may be read from when a query says so"),
     MYSQL("replica_lag_max_ms", MS, replica_lag_max_ms, "1000", 0, MINUTES(1440), NULL,
           "milliseconds a replica may be behind and still be read from; MariaDB tells whole seconds"),
@@ -301,6 +303,10 @@ static const struct fae_opt mysql_opts[] = {
     MYSQL("rows_max", UINT, rows_max, "100000", 1, MANY, NULL, "rows of one result; one more is answered LIMIT"),
     MYSQL("result_max", BYTES, result_max, "64MiB", FAE_KIB, 1024 * FAE_MIB, NULL,
           "bytes of memory of one result, or of one row where they come one after the other; more is answered LIMIT"),
+    MYSQL("ca", STRING, ca, "", 0, 0, NULL,
+          "tls: PEM file with whom to believe the servers' certificates; \"\" means whom the system believes"),
+    MYSQL("cert", STRING, cert, "", 0, 0, NULL, "tls: PEM file with a certificate to show"),
+    MYSQL("key", STRING, key, "", 0, 0, NULL, "tls: PEM file with its private key"),
     POOL_LIMITS(MYSQL),
     POOL_TIMES(MYSQL),
     POOL_BREAKER(MYSQL),

@@ -98,6 +98,7 @@ struct fae_config_mysql {
     char user[FAE_OPT_TEXT], password[FAE_OPT_TEXT], db[FAE_OPT_TEXT], charset[FAE_OPT_TEXT];
     uint64_t statements; /* prepared, that a connection keeps */
     uint64_t rows_max, result_max;
+    char ca[FAE_OPT_TEXT], cert[FAE_OPT_TEXT], key[FAE_OPT_TEXT]; /* tls: PEM files */
 };
 
 /* How entities find the mysql pool they lie in: `fae.mysql("UserShard", 17)`. */

@@ -124,13 +124,6 @@ static const char *plain_endpoint(const char *text)
                                          : endpoint(text);
 }
 
-/* The library that speaks it waits inside its TLS, which a loop cannot. */
-static const char *mysql_endpoint(const char *text)
-{
-    return strncmp(text, "tls:", 4) == 0 ? "must be HOST:PORT or unix:/PATH: mysql is not spoken over tls"
-                                         : endpoint(text);
-}
-
 /* "shards", or "lookup.shards" */
 static const char *table(const char *text)
 {
@@ -210,8 +203,8 @@ static const struct {
     { "memcache", "name", word },
     { "memcache", "servers", plain_endpoint },
     { "mysql", "name", word },
-    { "mysql", "servers", mysql_endpoint },
-    { "mysql", "replicas", mysql_endpoint },
+    { "mysql", "servers", endpoint },
+    { "mysql", "replicas", endpoint },
     { "mysql", "charset", word },
     { "shard", "name", word },
     { "shard", "lookup_pool", word },
@@ -488,6 +481,7 @@ static void check_memcache(const struct teller *t, unsigned index)
 
 static void check_mysql(const struct teller *t, unsigned index)
 {
+    static const char *names[2] = { "cert", "key" };
     const struct fae_config_mysql *mysql = &t->config->mysql[index];
     const struct fae_config_clash clash = { "mysql", index, "servers", NULL };
     const struct fae_config_clash user = { "mysql", index, "user", NULL };
@@ -495,6 +489,7 @@ static void check_mysql(const struct teller *t, unsigned index)
     char again[FAE_OPT_LIST_TEXT];
 
     check_pool(t, "mysql", index, &mysql->pool);
+    check_pair(t, "mysql", index, mysql->cert, mysql->key, names);
     if (count(mysql->pool.servers) > 1)
         tell(t, &clash,
              "servers: pool %s must have one, which is written to; others are replicas, or pools of their own",
