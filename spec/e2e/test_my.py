@@ -6,13 +6,14 @@ import os
 import random
 import re
 import signal
+import subprocess
 import threading
 import time
 import urllib.request
 
 import pytest
 
-from harness import LONG, SLOW, Node, RpcError, free_port, wait_until
+from harness import FAE, LONG, SLOW, Node, RpcError, free_port, wait_until
 from mariadb import Mariadb
 
 SCHEMA = """
@@ -536,3 +537,33 @@ def failed(c, *params):
         return False
     except RpcError as e:
         return e.code
+
+
+SECTIONS = """
+local core = require "fae.core"
+describe("core.section", function()
+  it("gives what the configuration says, but for its secrets", function()
+    local row = core.section("mysql")[1]
+    assert.equal("P", row.name)
+    assert.equal(7, row.max)
+    assert.equal("u", row.user)
+    assert.is_nil(row.password)
+    assert.is_nil(core.section("token")[1].sha256)
+    assert.same({ "vbucket", "0-1023=P", "" }, { core.section("shard")[1].strategy, core.section("shard")[1].map,
+      core.section("shard")[1].pools })
+    assert.same({}, core.section "redis")
+    assert.has_error(function() core.section "nothing" end)
+  end)
+end)
+"""
+
+
+def test_sections_without_secrets(tmp_path):
+    (tmp_path / "fae.lua").write_text(
+        'mysql "P" { servers = "127.0.0.1:1", user = "u", password = "secret", max = 7 }\n'
+        'shard "S" { strategy = "vbucket", map = "0-1023=P" }\n'
+        'token "t" { sha256 = "%s", roles = "r" } role "r" { allow = "*" }\n' % ("0" * 64))
+    (tmp_path / "section_spec.lua").write_text(SECTIONS)
+    done = subprocess.run([FAE, "test", "-c", str(tmp_path / "fae.lua"), str(tmp_path / "section_spec.lua")],
+                          capture_output=True, text=True, timeout=60 * SLOW)
+    assert done.returncode == 0 and "1 success" in done.stdout, done.stdout
