@@ -138,13 +138,13 @@ class Clock:
         self.sent, self.n = {}, 0
 
     def run(self, rate, seconds):
-        """[(when, latency, ok or code)]"""
+        """[(when, latency, ok or code, what came)]"""
         done, start, n0 = [], time.monotonic(), self.n
         while True:
             now = time.monotonic()
             due = n0 + int(min(now - start, seconds) * rate)
             while self.n < due:
-                self.sent[self.n] = start + (self.n - n0) / rate
+                self.sent[self.n] = start + (self.n - n0 + 1) / rate
                 message = [0, self.n, self.method, self.params(self.n)] + self.context
                 self.socks[self.n % len(self.socks)].send(pack(message))
                 self.n += 1
@@ -159,7 +159,8 @@ class Clock:
                 for message in unpacker:
                     due_at = self.sent.pop(message[1], None)
                     if due_at is not None:
-                        done.append((now - start, now - due_at, message[2].split(":")[0] if message[2] else "OK"))
+                        code = message[2].split(":")[0] if message[2] else "OK"
+                        done.append((now - start, now - due_at, code, message[3]))
 
 
 def quantile(values, share):
