@@ -18,7 +18,8 @@ KINDS = backends.KINDS
 
 def test_hostile_servers_cost_one_call():
     """I9."""
-    got = backends.hostile_servers(1000 if LONG else 60, 30, (50 if LONG else 300) * SLOW)
+    in_time_ms, good_s = (50, 2) if LONG else (1000, 8)  # how busy the machine may be
+    got = backends.hostile_servers(1000 if LONG else 60, 30, in_time_ms * SLOW, good_s * SLOW)
     assert not got["errors"] and not got["late"]
     assert got["deaths"] == 0
     assert got["peak_mib"] < 512 * SLOW
@@ -99,7 +100,7 @@ def test_a_subscription_outlives_what_no_redis_sends():
 
 def test_no_late_answer_is_taken_for_another():
     """K3."""
-    for how, got in backends.late_answers(1000000 if LONG else 20000, 0.01 if LONG else 0.03).items():
+    for how, got in backends.late_answers(1000000 if LONG else 20000, 0.01 if LONG else 0.02).items():
         assert got["wrong"] == 0, (how, got)
         assert got["codes"].get("TIMEOUT", 0) > 10 and got["ok"] > 1000, (how, got)
 
@@ -109,7 +110,7 @@ def test_who_waits_for_a_connection_is_served_in_order():
     got = backends.crowd(200, 0.09)
     assert got["codes"] == {False, "POOL_BUSY"}
     assert len(got["served"]) >= 15 and got["overtaken"] == 0
-    assert 180 <= min(got["busy_ms"]) and max(got["busy_ms"]) <= 200 + 100 * SLOW
+    assert 180 <= min(got["busy_ms"]) and max(got["busy_ms"]) <= 200 + (100 if LONG else 1000) * SLOW
     assert got["busy"] == len(got["busy_ms"]) and got["waits"] == 200 - 15
     assert got["pinned"] == got["waiting"] == 0
 
@@ -168,8 +169,8 @@ def test_a_backend_that_is_down_at_the_start():
 def test_faults_of_callers_open_no_breaker():
     redis, memcached = (backends.REAL[kind]() for kind in KINDS)
     with redis, memcached:
-        conf = "\n".join([backends.section("redis", "m", redis.addr), backends.section("memcache", "m", memcached.addr)])
-        with Node(conf, workers=1) as node, node.client() as c:
+        pools = backends.section("redis", "m", redis.addr), backends.section("memcache", "m", memcached.addr)
+        with Node("\n".join(pools), workers=1) as node, node.client() as c:
             c.call("rd.call", "m", "SET", "text", "x")
             c.call("mc.set", "m", "text", "x")
             for _ in range(30):
@@ -191,7 +192,7 @@ def test_faults_of_callers_open_no_breaker():
 def test_a_frozen_memcached_beside_a_healthy_one():
     before, during = backends.frozen_beside_healthy(10 if LONG else 1)
     assert during["ok"] == during["sent"] > 100
-    assert during["p90_us"] < max(10 * before["p90_us"], 1e5 * SLOW)
+    assert during["p90_us"] < max(10 * before["p90_us"], 3e5 * SLOW)
 
 
 def test_a_killed_worker_leaves_no_connections_and_no_probes():
@@ -206,8 +207,8 @@ def test_names_that_hang_and_names_that_move(kind):
     """K7."""
     with backends.named(kind) as (node, client, names, first, second):
         us, code = client.call("back.get_timed", kind, "m", 1)
-        assert code in ("UNAVAILABLE", "POOL_BUSY") and us < 2e6 * SLOW
-        assert backends.lag_max_ms(node) < 200 * SLOW
+        assert code in ("UNAVAILABLE", "POOL_BUSY") and us < 4e6 * SLOW
+        assert backends.lag_max_ms(node) < 1000 * SLOW
         names("127.0.0.1")
         wait_until("the name is known", lambda: backends.is_right(client, kind, "m", "k1"), 8)
         if LONG:  # an answer is kept for 5 s
