@@ -148,7 +148,7 @@ function Pool.each(pool, sql, ...)
   if type((select(select("#", ...), ...))) ~= "function" then error("mysql:each takes a function last", 2) end
   local name, refused = shard.pick(o.pool, o.hint)
   if not name then return nil, refused end
-  local conn, err = core.mysql_borrow(handle_of(name), o.on_replica)
+  local conn, err = core.mysql_borrow(handle_of(name), o.on_replica and core.mysql_reads(sql))
   if not conn then return nil, err end
   local ok, n, why = pcall(each_on, conn, "each", sql, ...)
   core.mysql_conn_give(conn, ok and n ~= nil)
@@ -248,6 +248,7 @@ function Pool.transaction(pool, fn)
   local began, why = core.mysql_conn_query(conn, "BEGIN", 0)
   if not began then
     core.mysql_conn_give(conn, false)
+    if why.code == "UNKNOWN" then why = core.err("UNAVAILABLE", why.message) end -- nothing was done yet
     return nil, why
   end
   local tx = setmetatable({ conn = conn, pool = name }, transaction_mark)

@@ -16,6 +16,8 @@ from test_tls import certs  # noqa: F401
 def server():
     with Mariadb() as one:
         one.sql("CREATE DATABASE test CHARACTER SET utf8mb4")
+        one.sql("CREATE TABLE t (id INT PRIMARY KEY, n INT) ENGINE=InnoDB; INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)",
+                "test")
         yield one
 
 
@@ -81,6 +83,7 @@ shop.method("query", function(call, sql, ...) return outcome(db:query(sql, ...))
 shop.method("value", function(call, sql, ...) return outcome(db:value(sql, ...)) end)
 shop.method("exec", function(call, sql, ...) return outcome(db:exec(sql, ...)) end)
 shop.method("near", function(call, sql, ...) return outcome(db:replica():value(sql, ...)) end)
+shop.method("each_near", function(call, sql) return outcome(db:replica():each(sql, function() end)) end)
 shop.method("count", function(call, sql) return outcome(db:each(sql, function() end)) end)
 shop.method("hold", { timeout_ms = 20000 }, function(call, id, ms, how)
   return outcome(db:transaction(function(tx)
@@ -112,8 +115,6 @@ return shop
 
 @pytest.fixture(scope="module")
 def node(server):
-    server.sql("CREATE TABLE t (id INT PRIMARY KEY, n INT) ENGINE=InnoDB; INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)",
-               "test")
     with Node(pool("db", server, ", timeout_ms = 5000, max = 8"), servants={"shop.lua": SHOP},
               expect=["mysql db"]) as one:
         yield one
@@ -293,8 +294,11 @@ def test_replicas():
             wait_until("it is read no longer", lambda: c.call("shop.near", who, 1) == {"value": "primary"}, 10)
             replica.sql("START REPLICA SQL_THREAD")
             wait_until("it is read again", lambda: c.call("shop.near", who, 1) == {"value": "replica"}, 10)
+            assert c.call("shop.each_near", "INSERT INTO me VALUES (3, 'x') RETURNING id") == {"value": 1}
+            assert primary.sql("SELECT who FROM test.me WHERE id = 3") == [["x"]]
             replica.kill()
-            wait_until("it is gone", lambda: c.call("shop.near", who, 1) == {"value": "primary"}, 10)
+            for _ in range(20):
+                assert c.call("shop.near", who, 1) == {"value": "primary"}
 
 
 def test_a_reload_while_a_transaction_is_open(server):

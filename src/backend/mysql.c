@@ -113,6 +113,18 @@ static bool may_try_again(const struct fae_mysql_call *call)
            !(call->deadline_ms && call->to->site.loop->now_ms >= call->deadline_ms);
 }
 
+/* A read that found no use in its replica is done where everything else is. */
+static bool turn_to_primary(struct fae_mysql_call *call)
+{
+    struct fae_mysql_server *primary = call->to->mysql->servers;
+
+    if (!call->on_replica || call->to == primary)
+        return false;
+    call->to = primary;
+    FAE_STAT_ADD(primary->cell->n.calls, 1);
+    return true;
+}
+
 static void on_lost(struct fae_mysql_call *call)
 {
     bool unsure = call->run.executed && !call->class.reads;
@@ -126,6 +138,7 @@ static void on_lost(struct fae_mysql_call *call)
         return;
     }
     FAE_STAT_ADD(call->to->cell->n.retries, 1);
+    turn_to_primary(call);
     err = try_it(call);
     if (err)
         finish(call, err);
@@ -229,7 +242,10 @@ static void on_connection(struct fae_pool_ask *ask, enum fae_err err, struct fae
     if (err) {
         leave(call->to, call->permit, FAE_BREAKER_VOID);
         say(call, why_none(call->to, err));
-        finish(call, err);
+        if (err != FAE_TIMEOUT && err != FAE_CLOSED && turn_to_primary(call))
+            err = try_it(call);
+        if (err)
+            finish(call, err);
         return;
     }
     start(call, fae_mysql_conn_of(base));
@@ -317,14 +333,15 @@ static struct fae_mysql_server *pick(struct fae_mysql *m, bool on_replica)
 
 enum fae_err fae_mysql_query(struct fae_mysql *m, struct fae_mysql_call *call)
 {
-    bool on_replica = false;
+    enum fae_err err;
 
-    if (call->on_replica && m->n_servers > 1) {
+    if (call->on_replica) {
         struct fae_mysql_class class = fae_mysql_classify(call->run.sql, call->run.len);
 
-        on_replica = class.reads && !class.locks;
+        call->on_replica = m->n_servers > 1 && class.reads && !class.locks;
     }
-    return fae_mysql_query_on(pick(m, on_replica), call);
+    err = fae_mysql_query_on(pick(m, call->on_replica), call);
+    return err && err != FAE_TIMEOUT && turn_to_primary(call) ? try_it(call) : err;
 }
 
 bool fae_mysql_cancel(struct fae_mysql_call *call)
@@ -349,7 +366,6 @@ static struct fae_mysql_lease *new_lease(struct fae_mysql_server *s, struct fae_
 
     lease->server = s;
     lease->conn = fae_mysql_conn_of(base);
-    FAE_STAT_ADD(s->cell->now.pinned, 1);
     return lease;
 }
 
@@ -394,12 +410,9 @@ void fae_mysql_borrow_cancel(struct fae_mysql_borrow *b)
 
 void fae_mysql_give(struct fae_mysql_lease *lease, bool sound)
 {
-    struct fae_mysql_server *s = lease->server;
-
     if (lease->call)
         fae_mysql_cancel(lease->call);
     sound = sound && !lease->over && !fae_mysql_conn_is_bloated(lease->conn);
-    FAE_STAT_ADD(s->cell->now.pinned, -(uint64_t)1);
     fae_pool_give(fae_mysql_conn_base(lease->conn), sound);
     free(lease);
 }
@@ -526,7 +539,7 @@ static bool quiet(const void *pool)
     const struct fae_mysql *m = pool;
 
     for (unsigned i = 0; i < m->n_servers; i++)
-        if (!fae_pool_quiet(m->servers[i].pool) && !m->servers[i].lag_asked)
+        if (!fae_pool_quiet(m->servers[i].pool))
             return false;
     return true;
 }

@@ -300,8 +300,20 @@ static int l_mysql_query(lua_State *L)
     return fae_task_wait(task, fae_mysql_pending_cancel, p);
 }
 
+/* mysql_reads(sql) -> may it go to a replica */
+static int l_mysql_reads(lua_State *L)
+{
+    size_t len;
+    const char *sql = luaL_checklstring(L, 1, &len);
+    struct fae_mysql_class class = fae_mysql_classify(sql, len);
+
+    lua_pushboolean(L, class.reads && !class.locks);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
     { "mysql_open", l_mysql_open },
+    { "mysql_reads", l_mysql_reads },
     { "mysql_query", l_mysql_query },
     { NULL, NULL },
 };
