@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The node before redis and memcached, beside nutcracker before the same server: all share the servers' cpu, and the CPU
-# of the proxy alone counts. And fae.redis in a servant (backbench.lua), whose redis then has the other cpu.
+# of the proxy alone counts. And fae.redis in a servant (backbench.lua), where nobody is pinned.
 import os
 import shutil
 
@@ -60,7 +60,7 @@ def server_addr(bench, name):
     return server.tcp()[len("tcp://"):]
 
 
-def start_node(bench, ready, redis="redis"):
+def start_node(bench, ready, redis, cpu):
     """A node before redis and memcached."""
     path, servants = bench.dir(f"back_{redis}"), bench.dir("back_servants")
     shutil.copy(os.path.join(HERE, "backbench.lua"), servants)
@@ -68,7 +68,7 @@ def start_node(bench, ready, redis="redis"):
     with open(conf, "w") as f:
         f.write(NODE_CONF.format(path=path, servants=servants, redis=server_addr(bench, redis),
                                  memcached=server_addr(bench, "memcached")))
-    return Server("fae", [bench.fae, "serve", "-c", conf], ready, bench.server_cpu)
+    return Server("fae", [bench.fae, "serve", "-c", conf], ready, cpu)
 
 
 def start_nutcracker(bench, binary, name):
@@ -100,7 +100,7 @@ def over_nutcracker(raw, name, value, *args):
 def gets_in_lua(request, kind, in_flight):
     """Gets a second that one worker makes from a servant, as many at a time."""
     def one_round(bench, number):
-        server = bench.get("back_far")
+        server = bench.get("back_free")
         before = server.sched()
         with procs.connect(server.tcp()) as sock:
             got = cache.ask(sock, request("backbench.gets", [kind, in_flight, RUN_MS]))

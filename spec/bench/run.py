@@ -164,12 +164,12 @@ class Bench:
     def start_fae8(self):
         return self.start_node("fae8", 8, cpu=self.server_cpu)
 
-    def start_redis(self, cpu=None):
+    def start_redis(self, pinned=True):
         port = free_port()
         argv = [installed("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
                 "no", "--dir", self.dir("redis"), "--io-threads", "1", "--tcp-backlog", "4096", "--maxclients", "15000",
                 "--daemonize", "no"]
-        return Server("redis", argv, [f"tcp://127.0.0.1:{port}"], self.server_cpu if cpu is None else cpu)
+        return Server("redis", argv, [f"tcp://127.0.0.1:{port}"], self.server_cpu if pinned else None)
 
     def start_memcached(self):
         port = free_port()
@@ -222,14 +222,14 @@ class Bench:
     def start_redis_page(self):
         return web.start_with_redis(self, installed)
 
-    def start_redis_far(self):
-        return self.start_redis(self.client_cpu)
+    def start_redis_free(self):
+        return self.start_redis(pinned=False)
 
     def start_back(self):
-        return backends.start_node(self, ready_line("fae ready:"))
+        return backends.start_node(self, ready_line("fae ready:"), "redis", self.server_cpu)
 
-    def start_back_far(self):
-        return backends.start_node(self, ready_line("fae ready:"), "redis_far")
+    def start_back_free(self):
+        return backends.start_node(self, ready_line("fae ready:"), "redis_free", None)
 
     def start_nutcracker_redis(self):
         return backends.start_nutcracker(self, installed("nutcracker"), "redis")
