@@ -3,6 +3,7 @@
 needs a node: clients, reloads, workers."""
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -213,6 +214,25 @@ def test_what_was_sent_to_several_servers_may_have_been_done(servers):
         finally:
             for server in servers[:2]:
                 server.go_on()
+
+
+def test_a_reload_changes_how_long_a_value_may_be(servers):
+    """Also for a pool that stays as it is, and its connection."""
+    value = "x" * 200000
+    with Node('redis "main" { servers = "%s" }\nmessage_max "100KiB"' % servers[0].addr) as node:
+        with node.client() as c:
+            assert c.call("rd.call", "main", "SET", "k", "v") == "OK"
+            servers[0].ask("SET", "long", value)
+            assert c.error("rd.call", "main", "GET", "long").code == "LIMIT"
+        with open(node.conf_path) as f:
+            conf = f.read()
+        with open(node.conf_path, "w") as f:
+            f.write(conf.replace("100KiB", "1MiB"))
+        node.reload("--wait")
+        with node.client() as c:
+            assert c.call("rd.call", "main", "SET", "k", value) == "OK"
+            time.sleep(0.2)
+            assert c.call("rd.call", "main", "GET", "long") == value
 
 
 def test_a_pool_that_was_replaced_holds_up_nobody(servers):

@@ -97,7 +97,7 @@ static void make_server(struct fae_redis *redis, struct fae_redis_server *server
                                                  .user = config->user,
                                                  .password = config->password,
                                                  .db = config->db,
-                                                 .message_max = env->config->message_max + FAE_REDIS_SPARE,
+                                                 .message_max = fae_redis_message_max(redis),
                                                  .connect_timeout_ms = redis->rule.connect_timeout_ms,
                                                  .timeout_ms = redis->rule.timeout_ms,
                                                  .rule = redis->rule.breaker,
@@ -190,6 +190,7 @@ static void tick(void *pool)
     uint64_t now_ms = fae_now_ms();
 
     for (unsigned i = 0; i < redis->n_servers; i++) {
+        redis->servers[i].conn.message_max = fae_redis_message_max(redis); /* for replies */
         fae_redis_lines_tick(&redis->servers[i], now_ms);
         fae_pool_tick(redis->servers[i].pool);
     }

@@ -397,6 +397,7 @@ static void receive(struct fae_redis_conn *c)
 {
     uint8_t bytes[READ_BYTES];
 
+    fae_redis_reader_limit(c->reader, c->o->message_max);
     for (unsigned i = 0; c->state != FAE_REDIS_DEAD && i < READS_A_TURN && !c->stream.deaf; i++) {
         ssize_t n = fae_stream_recv(&c->stream, bytes, sizeof bytes);
 

@@ -53,6 +53,12 @@ struct fae_redis {
     struct fae_redis_server servers[];
 };
 
+/* Bytes of a command, and of a reply. A reload may change it, and keep the pool. */
+static inline size_t fae_redis_message_max(const struct fae_redis *redis)
+{
+    return redis->env->o.config->message_max + FAE_REDIS_SPARE;
+}
+
 /* Calls that failed with err and why, told one by one: any of them may do anything meanwhile. */
 void fae_redis_tell(struct fae_list *calls, const char *why, uint32_t retry_after_ms);
 /* Puts it into the list of those to be told. */

@@ -323,7 +323,7 @@ enum fae_err fae_redis_lines_call(struct fae_redis_server *server, struct fae_re
 
     for (unsigned i = 0; i < n; i++)
         bytes += fae_redis_put_len(commands[i].args, commands[i].n);
-    if (bytes > o->message_max)
+    if (bytes > fae_redis_message_max(server->redis))
         return refuse(out, FAE_LIMIT, "the command is longer than message_max", 0);
     err = ready(line, bytes, out);
     if (err && err != FAE_UNAVAILABLE)

@@ -321,7 +321,7 @@ enum fae_err fae_redis_loan_call(struct fae_redis_loan *loan, struct fae_redis_c
 
     for (unsigned i = 0; i < n; i++)
         bytes += fae_redis_put_len(commands[i].args, commands[i].n);
-    if (bytes > loan->server->conn.message_max)
+    if (bytes > fae_redis_message_max(loan->server->redis))
         return refuse(out, FAE_LIMIT, "the command is longer than message_max");
     if (!conn)
         return refuse(out, FAE_UNAVAILABLE, loan->why);

@@ -192,6 +192,11 @@ struct fae_redis_reader *fae_redis_reader_new(size_t reply_max)
     return reader;
 }
 
+void fae_redis_reader_limit(struct fae_redis_reader *reader, size_t reply_max)
+{
+    reader->reply_max = reply_max;
+}
+
 void fae_redis_reader_free(struct fae_redis_reader **reader_io)
 {
     struct fae_redis_reader *reader = *reader_io;

@@ -50,6 +50,8 @@ struct fae_redis_reader;
 
 /* reply_max: bytes of what is on the tape; a reply that would make it longer is TOO_LONG. */
 struct fae_redis_reader *fae_redis_reader_new(size_t reply_max);
+/* From now on. */
+void fae_redis_reader_limit(struct fae_redis_reader *reader, size_t reply_max);
 void fae_redis_reader_free(struct fae_redis_reader **reader);
 /* Takes bytes in; copies them. Read until it is MORE before the next: hiredis moves all that it holds to the front with each
  * KiB that it has read, so that pieces of up to 16 KiB are best. */

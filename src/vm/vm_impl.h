@@ -90,7 +90,7 @@ struct fae_vm {
     struct fae_kv_calls *kv;   /* of bind_kv.c; NULL: it never wrote */
     struct fae_passed *passed; /* of bind_breaker.c: by what loads, without a task */
     uint64_t n_passed;
-    uint32_t n_unsure; /* times that something was cancelled which may have been done */
+    uint32_t n_unsure;                  /* times that something was cancelled which may have been done */
     struct fae_redis_wait *redis_spare; /* of bind_redis.c */
 };
 
