@@ -129,6 +129,8 @@ static const struct {
       "c.lua:1: kv_backend: there is no redis pool \"man\": did you mean \"main\"?\n" },
     { "redis 'main' {}", "c.lua:1: redis \"main\": servers: pool main has none\n" },
     { "redis 'main' { servers = { 'h:1', 'h:1' } }", "c.lua:1: redis \"main\": servers: pool main has h:1 twice\n" },
+    { "redis 'main' { servers = { 'h:1*1000', 'h:2*25' } }",
+      "c.lua:1: redis \"main\": servers: weights of pool main may add up to 1024, not 1025\n" },
     { "redis 'main' { servers = { 'h:1', 'tcp://h:1*2' } }",
       "c.lua:1: redis \"main\": servers: pool main has h:1 twice\n" },
     { "memcache 'main' { servers = { '/a/b', 'c:1', 'unix:/a/b' } }",

@@ -250,7 +250,8 @@ static const unsigned n_fence_opts = sizeof fence_opts / sizeof *fence_opts;
             "milliseconds it is left alone at first; half as long again each time it fails then, up to a minute")
 
 static const struct fae_opt redis_opts[] = {
-    POOL_NAME(REDIS, "the pool's name, a word: fae.redis \"main\"", "HOST:PORT, tls://HOST:PORT or unix:/PATH"),
+    POOL_NAME(REDIS, "the pool's name, a word: fae.redis \"main\"",
+              "HOST:PORT, tls://HOST:PORT or unix:/PATH, and *WEIGHT"),
     REDIS("select", ENUM, select, "ring", 0, 0, "ring|jump",
           "how a key finds its server: ring is fae's consistent hash, jump moves fewer keys when servers are added"),
     REDIS("pipelines", UINT, pipelines, "1", 1, 16, NULL,

@@ -452,14 +452,30 @@ static void check_pool(const struct teller *t, const char *section, unsigned ind
         tell(t, &clash, "servers: pool %s has %.160s twice", pool->name, again);
 }
 
+static unsigned weight_of(const char *list)
+{
+    char one[FAE_OPT_LIST_TEXT], why[160];
+    struct fae_endpoint e;
+    unsigned sum = 0;
+
+    while (fae_config_word(&list, one))
+        if (!fae_endpoint_parse(&e, one, why, sizeof why))
+            sum += e.weight;
+    return sum;
+}
+
 static void check_redis(const struct teller *t, unsigned index)
 {
     static const char *names[2] = { "cert", "key" };
     const struct fae_config_redis *redis = &t->config->redis[index];
     const struct fae_config_clash clash = { "redis", index, "user", "password" };
+    const struct fae_config_clash weighs = { "redis", index, "servers", NULL };
 
     check_pool(t, "redis", index, &redis->pool);
     check_pair(t, "redis", index, redis->cert, redis->key, names);
+    if (weight_of(redis->pool.servers) > FAE_POOL_WEIGHT_MAX)
+        tell(t, &weighs, "servers: weights of pool %s may add up to %u, not %u", redis->pool.name, FAE_POOL_WEIGHT_MAX,
+             weight_of(redis->pool.servers));
     if (*redis->user && !*redis->password)
         tell(t, &clash, "user needs password");
 }

@@ -49,6 +49,8 @@
 #define FAE_FENCES_MAX 64u
 #define FAE_POOLS_MAX 64u /* of one kind of backend */
 #define FAE_POOL_SERVERS_MAX 64u
+#define FAE_POOL_WEIGHT_MAX                                                                                            \
+    1024u /* of a ring's servers together: 32 points each, which are made and sorted on the loop */
 #define FAE_SHARD_BUCKETS                                                                                              \
     1024u                      /* of the strategy vbucket; lua/fae/shard.lua and the map of the configuration know it */
 #define FAE_UPSTREAMS_MAX 512u /* servers of all pools, and breakers of servants: rows in shared memory */
