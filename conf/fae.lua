@@ -82,7 +82,7 @@ kv(true)
 -- have a second kv store that does not wait for the disk, and may lose everything when power fails
 kv_fast(false)
 
--- where the kv store keeps its data: local, or redis:POOL
+-- where the kv store keeps its data: local, redis:POOL or mysql:POOL
 kv_backend "local"
 
 -- locks that may be held or waited for at a time; one more is answered OVERLOAD (64 to 16777216)

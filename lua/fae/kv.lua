@@ -2,7 +2,7 @@
 --
 -- fae.kv: the kv store where done means on disk. fae.kv.fast: the same over the one that does not wait for the disk and
 -- may lose everything when power fails. Which functions there are says lua/fae/kv_backend.lua. fae.kv may lie in redis
--- instead (lua/fae/kv_redis.lua): kv_backend "redis:main".
+-- or mysql instead (lua/fae/kv_redis.lua, kv_mysql.lua): kv_backend "redis:main".
 local core = require "fae.core"
 local here = require "fae.kv_local"
 local over = require("fae.kv_backend").over
@@ -14,8 +14,8 @@ local function whole(backend)
   return kv
 end
 
-local pool = select(7, core.kv_limits()):match "^redis:(.*)$"
-local kv = whole(pool and require("fae.kv_redis").new(pool) or here.durable)
+local kind, pool = select(7, core.kv_limits()):match "^(%l+):(.*)$"
+local kv = whole(kind and require("fae.kv_" .. kind).new(pool) or here.durable)
 kv.fast = whole(here.fast)
 
 return kv

@@ -41,6 +41,10 @@ def test_specs(server, tmp_path):
     run_spec(tmp_path, pools(server), "mysql_spec.lua")
 
 
+def test_kv_suite(server, tmp_path):
+    run_spec(tmp_path, pools(server) + 'kv_backend "mysql:main"\n', "kv_mysql_spec.lua", KV_POOL="main")
+
+
 def test_specs_over_tls(certs, tmp_path):  # noqa: F811
     args = ["--ssl-ca=" + certs.path("ca.pem"), "--ssl-cert=" + certs.path("node.pem"),
             "--ssl-key=" + certs.path("node.key")]

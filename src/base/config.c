@@ -73,7 +73,7 @@ const struct fae_opt fae_config_opts[] = {
     AT_START("kv_fast", BOOL, kv_fast, "false", 0, 0, NULL,
              "have a second kv store that does not wait for the disk, and may lose everything when power fails"),
     AT_START("kv_backend", STRING, kv_backend, "local", 1, 0, NULL,
-             "where the kv store keeps its data: local, or redis:POOL"),
+             "where the kv store keeps its data: local, redis:POOL or mysql:POOL"),
     AT_START("locks_max", UINT, locks_max, "65536", 64, 16777216, NULL,
              "locks that may be held or waited for at a time; one more is answered OVERLOAD"),
     OPT("lock_lease_max_ms", MS, lock_lease_max_ms, "600000", 1, MINUTES(1440), NULL,

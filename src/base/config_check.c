@@ -105,9 +105,10 @@ static const char *net(const char *text)
 /* "redis:main"; that there is such a pool is check_kv_backend's. */
 static const char *backend(const char *text)
 {
-    if (strcmp(text, "local") == 0 || (strncmp(text, "redis:", 6) == 0 && text[6]))
+    if (strcmp(text, "local") == 0 || (strncmp(text, "redis:", 6) == 0 && text[6]) ||
+        (strncmp(text, "mysql:", 6) == 0 && text[6]))
         return NULL;
-    return "must be local or redis:POOL";
+    return "must be local, redis:POOL or mysql:POOL";
 }
 
 static const char *endpoint(const char *text)
@@ -637,16 +638,20 @@ static void check_shard(const struct teller *t, unsigned index)
 static void check_kv_backend(const struct teller *t)
 {
     const struct fae_config_clash clash = { "", 0, "kv_backend", NULL };
+    const char *kind = strncmp(t->config->kv_backend, "mysql:", 6) == 0 ? "mysql" : "redis";
+    const struct fae_config_section *section = fae_config_section(kind);
     struct fae_suggest near = { .word = t->config->kv_backend + 6 };
 
-    if (strncmp(t->config->kv_backend, "redis:", 6) != 0)
+    if (strcmp(t->config->kv_backend, "local") == 0)
         return;
-    for (unsigned i = 0; i < t->config->n_redis; i++) {
-        if (strcmp(t->config->redis[i].pool.name, near.word) == 0)
+    for (unsigned i = 0; i < *fae_config_count(section, t->config); i++) {
+        const struct fae_config_pool *pool = fae_config_entry(section, t->config, i);
+
+        if (strcmp(pool->name, near.word) == 0)
             return;
-        fae_suggest_offer(&near, t->config->redis[i].pool.name);
+        fae_suggest_offer(&near, pool->name);
     }
-    tell(t, &clash, "kv_backend: there is no redis pool \"%.64s\"%s%s%s", near.word,
+    tell(t, &clash, "kv_backend: there is no %s pool \"%.64s\"%s%s%s", kind, near.word,
          near.best ? ": did you mean \"" : "", near.best ? near.best : "", near.best ? "\"?" : "");
 }
 
