@@ -235,6 +235,17 @@ def test_a_reload_changes_how_long_a_value_may_be(servers):
             assert c.call("rd.call", "main", "GET", "long") == value
 
 
+def test_a_pool_says_that_it_has_too_few_connections(servers):
+    two = '\n'.join('redis "%s" { servers = "%s", max = %d }' % (name, servers[0].addr, n)
+                    for name, n in (("few", 2), ("enough", 3)))
+    with Node(two, workers=2) as node, node.client() as c:
+        assert c.call("rd.call", "few", "PING") == "PONG"
+        assert c.error("rd.call", "few", "BLPOP", "nothing here", 1).code == "POOL_BUSY"
+        assert c.call("rd.call", "enough", "BLPOP", "nothing here", 0.01) is None
+        assert node.log().count("redis few: max is 2, and each of 2 workers") == 1
+        assert "redis enough: max" not in node.log()
+
+
 def test_a_pool_that_was_replaced_holds_up_nobody(servers):
     """It has all connections there may be, and its borrower has seconds left."""
     conf = 'redis "main" { servers = "%s", max = 2, timeout_ms = 900 }' % servers[0].addr

@@ -150,6 +150,19 @@ static void make_tls(struct fae_redis *redis)
         FAE_ERROR("redis %s: %s", config->pool.name, redis->tls_why);
 }
 
+/* One worker says it for all. */
+static void warn_of_few(const struct fae_redis *redis)
+{
+    const struct fae_upstream *up = redis->n_servers ? redis->servers[0].conn.upstream : NULL;
+    unsigned n = up ? fae_upstream_workers(up) : 1;
+
+    if (redis->env->o.slot == 0 && redis->rule.max <= n)
+        FAE_WARN(
+            "redis %s: max is %u, and each of %u workers has a connection for calls: none is left for transactions, "
+            "subscriptions and what blocks",
+            redis->config.pool.name, redis->rule.max, n);
+}
+
 static void *make(const struct fae_backend_env *env, const void *entry)
 {
     const struct fae_config_redis *config = entry;
@@ -170,6 +183,7 @@ static void *make(const struct fae_backend_env *env, const void *entry)
         redis->selector = fae_selector_new((enum fae_select)config->select, words, n);
     for (unsigned i = 0; i < n; i++)
         make_server(redis, &redis->servers[i], words[i]);
+    warn_of_few(redis);
     return redis;
 }
 
