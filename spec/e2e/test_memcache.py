@@ -418,6 +418,17 @@ def test_nobody_there_does_not_stop_the_node(c):
         assert err.code == "UNAVAILABLE" and err.text.startswith("memcache dead tcp://127.0.0.1:1: ")
 
 
+def test_get_many_without_what_is_too_long(world, c):
+    keys = ["short%d" % i for i in range(20)]
+    for key in keys:
+        c.call("mc.set", "one", key, "v")
+    c.call("mc.set", "one", "long", "x" * 1001)
+    found = c.call("trace.many", "small", keys + ["long"])
+    assert found["values"] == {key: "v" for key in keys} and found["err"] == "LIMIT"
+    assert c.call("mc.get_many", "small", ["long"] + keys) == {key: "v" for key in keys}
+    assert c.error("mc.get_many", "small", ["long"]).code == "LIMIT"
+
+
 def test_get_many_tells_what_failed(world, c):
     keys = ["k%d" % i for i in range(30)]
     for key in keys:

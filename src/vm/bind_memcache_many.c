@@ -78,7 +78,7 @@ static int push_many(lua_State *L, void *arg)
 
     if (m->too_much)
         return fae_nil_err(L, FAE_LIMIT, "these values have more than message_max bytes");
-    if (m->n_ok == 0)
+    if (m->n_ok == 0 && m->found.len == 0)
         return fae_memcache_push_failure(L, &m->failure);
     lua_newtable(L);
     lua_newtable(L);
