@@ -2,6 +2,7 @@
 #
 # The node before redis and memcached, beside nutcracker before the same server: all share the servers' cpu, and the CPU
 # of the proxy alone counts. And fae.redis in a servant (backbench.lua), where nobody is pinned.
+import json
 import os
 import shutil
 
@@ -81,14 +82,27 @@ def start_nutcracker(bench, binary, name):
     return Server(f"nutcracker, {name}", argv, [f"tcp://127.0.0.1:{port}"], bench.server_cpu)
 
 
-def over_nutcracker(raw, name, value, *args):
-    """A figure of the node before a server over that of nutcracker before it."""
+def check_node(bench, body):
+    """A call of the load is counted when it is no error, so whether it brings the value is asked apart."""
+    with procs.connect(bench.get("back").tcp()) as sock:
+        sock.sendall(body)
+        answer = sock.recv(4096)
+    if not answer.endswith(VALUE):
+        raise Failed(f"the node answers {answer!r}")
+
+
+def over_nutcracker(raw, request, name, value, *args):
+    """A figure of the node before a server over that of nutcracker before it, whose answers must all be the first one's
+    bytes."""
     kind = KINDS[name]
     straight = raw(kind["get"], kind["answer"])
+    body = request(kind["call"][0], [json.loads(text) for text in kind["call"][1:]])
 
     def one_round(bench, number):
+        check_node(bench, body)
         turns = [("back", list(args) + kind["call"]), (f"nutcracker_{name}", straight + list(args))]
         got = {who: bench.measure(who, "tcp", asked) for who, asked in (turns[::-1] if number % 2 else turns)}
+        check_node(bench, body)
         node, other = got["back"], got[f"nutcracker_{name}"]
         return {"value": node[value] / other[value], "us": node["us"], "base_us": other["us"],
                 "calls_per_s": node["calls_per_s"], "base_calls_per_s": other["calls_per_s"], "p99_us": node["p99_us"],
