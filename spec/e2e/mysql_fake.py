@@ -16,12 +16,12 @@ def packet(number, body):
     return struct.pack("<I", len(body))[:3] + bytes([number & 255]) + body
 
 
-def greeting(rnd=None):
+def greeting(rnd=None, tls=False):
     version = b"5.5.5-10.11.6-MariaDB"
     plugin = b"mysql_native_password"
     if rnd and rnd.random() < 0.3:
         plugin = rnd.choice([b"mysql_clear_password", b"dialog", b"caching_sha2_password", b"../../x", b"x" * 300, b""])
-    flags = struct.pack("<HBHHB", 0xf7fe, 45, 2, 0x003f, 21)
+    flags = struct.pack("<HBHHB", 0xfffe if tls else 0xf7fe, 45, 2, 0x003f, 21)
     body = (b"\x0a" + version + b"\0" + struct.pack("<I", 7) + b"abcdefgh\0" + flags + b"\0" * 10 +
             b"abcdefghijkl\0" + plugin + b"\0")
     return packet(0, body)
@@ -104,7 +104,8 @@ def answer(rnd, command):
 class Fake:
     """How each connection goes is of `seeds`, one after the other; when they are through they begin again."""
 
-    def __init__(self, seeds):
+    def __init__(self, seeds, tls=None):
+        self.tls = tls  # an ssl.SSLContext: the login is asked to go on in TLS
         self.seeds, self.next, self.lock = list(seeds), 0, threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.addr = "127.0.0.1:%d" % self.listener.getsockname()[1]
@@ -132,14 +133,21 @@ class Fake:
         try:
             with sock:
                 for step in range(1000):
-                    out = (greeting(rnd if step == wrong_at else None) if step == 0 else packet(2, OK) if step == 1
-                           else answer(rnd, command))
+                    if step == 0:
+                        out = greeting(rnd if step == wrong_at else None, self.tls is not None)
+                    elif step == 1:
+                        out = packet(3 if self.tls else 2, OK)
+                    else:
+                        out = answer(rnd, command)
                     if step == wrong_at:
                         if self._end(sock, rnd, out):
                             return
                     else:
                         sock.sendall(out)
                     command = self._read(sock)
+                    if step == 0 and self.tls:
+                        sock = self.tls.wrap_socket(sock, server_side=True)
+                        command = self._read(sock)
                     if command[:1] == b"\x01":
                         return
                     if command[:1] == b"\x19":  # close of a statement has no answer

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fae.mysql with real mariadb-servers: specs of backends/ run by `fae test -c`, then what needs a node, and servers
 that are killed, stopped and started again."""
+import ssl
 import time
 
 import pytest
@@ -170,7 +171,7 @@ def test_a_deadline_ends_a_transaction_and_its_query(server, node):
 
 def test_idle_connections_that_the_server_closes(server, node):
     with node.client() as c:
-        for i in range(1000 if LONG else 14):
+        for i in range(1000 if LONG else 8):
             assert c.call("shop.value", "SELECT ? + 1", i) == {"value": i + 1}
             ids = server.sql("SELECT id FROM information_schema.processlist WHERE db = 'test'")
             server.client("".join("KILL %s;" % row[0] for row in ids))
@@ -248,13 +249,17 @@ return liar
 """
 
 
-def test_a_server_that_lies():
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_server_that_lies(certs, tls):  # noqa: F811
     """I9. Whatever it sends, the worker lives, and every call has an answer in its time."""
     n = 1000 if LONG else 120
-    fake = Fake(range(n))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certs.path("node.pem"), certs.path("node.key"))
+    fake = Fake(range(n), context if tls else None)
+    addr = "tls://%s\", ca = \"%s" % (fake.addr, certs.path("ca.pem")) if tls else fake.addr
     row = ('mysql "db%d" { servers = "%s", user = "root", db = "test", timeout_ms = 200, connect_timeout_ms = 200,'
            ' wait_ms = 200, breaker_percent = 0, result_max = "64KiB" }\n')
-    conf = "".join(row % (i, fake.addr) for i in range(1, 61))
+    conf = "".join(row % (i, addr) for i in range(1, 61))
     statements = ["SELECT a FROM t", "SELECT a FROM t WHERE b = ?", "UPDATE t SET a = ?", "SELECT ?, ?"]
     codes = {"rounds": 0}
     with Node(conf, servants={"liar.lua": LIAR}, expect=["mysql db"]) as node, node.client(timeout=60) as c:
