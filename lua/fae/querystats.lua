@@ -15,9 +15,10 @@ local BUCKETS = 112 -- four for a power of two microseconds: to 268 s
 local PER_LOG = 4 / math.log(2)
 local SLOW_LINES_MAX = 10 -- a second
 local PUBLISHED_MS = 60000
-local JSON_ROWS = 200
+local JSON_ROWS = 200 -- of those that took the most time
+local TOP_ROWS = 20
 local PREFIX = "my:stats:"
-local KEY_JSON = PREFIX .. "json" -- src/ops/admin.c reads it
+local KEY_JSON, KEY_TOP = PREFIX .. "json", PREFIX .. "top" -- src/ops/mysql.c reads them
 
 local histogram = ffi.typeof("uint32_t[?]")
 
@@ -194,8 +195,10 @@ function M.publish()
   if state.published then cache.set(PREFIX .. about.slot, state.published, { ttl_ms = PUBLISHED_MS }) end
   if about.slot == 0 then
     local rows = M.all(JSON_ROWS)
-    local json = rows[1] and core.cjson.encode { digests = rows }
-    if json then cache.set(KEY_JSON, json, { ttl_ms = PUBLISHED_MS }) end
+    if not rows[1] then return end
+    cache.set(KEY_JSON, core.cjson.encode { digests = rows }, { ttl_ms = PUBLISHED_MS })
+    for i = #rows, TOP_ROWS + 1, -1 do rows[i] = nil end
+    cache.set(KEY_TOP, core.cjson.encode { digests = rows }, { ttl_ms = PUBLISHED_MS })
   end
 end
 

@@ -470,6 +470,7 @@ def test_statistics_and_slow_queries(node, servers):
             answer = json.load(urllib.request.urlopen(node.admin + "/admin/mysql"))
             return {row["digest"]: row for row in answer["digests"]}
         wait_until("the page has it", lambda: shown().get("select sleep(?), ?"), 15)
+        assert "Global: select sleep(?), ?" in node.run("top", "--once", "--run-dir", node.run_dir).stdout
     wait_until("the log has it", lambda: 'msg="slow query"' in node.log())
     line = next(line for line in node.log().splitlines() if 'msg="slow query"' in line and "sleep(?), ?" in line)
     assert "pool=Global" in line and "digest=" in line

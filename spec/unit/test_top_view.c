@@ -95,6 +95,30 @@ static void rates_are_those_of_the_interval(void **state)
     "{\"name\":\"" name "\",\"breaker\":\"" state "\",\"mode\":\"auto\",\"used\":3,\"waiting\":1,\"calls\":" calls     \
     ",\"timeouts\":" timeouts ",\"rejected\":" rejected ",\"call_ns\":" ns "}"
 
+static void statements_are_shown(void **state)
+{
+    static const char now[] =
+        "{\"node\":{\"uptime_s\":102},\"mysql\":{\"digests\":[{\"pool\":\"User\",\"digest\":\"select \\u001b[2J from t where "
+        "id = ?\",\"count\":7,\"errors\":1,\"rows\":6,\"p50_us\":200,\"p99_us\":3000}]}}";
+    struct fae_top_sample a;
+    struct fae_buf out = { 0 };
+    json_t *root;
+
+    (void)state;
+    assert_int_equal(read_as(&a, now, "", 52 * S), FAE_OK);
+    fae_top_text(NULL, &a, 40, 200, &out);
+    assert_non_null(strstr(fae_buf_text(&out),
+                           "\n           7         1    200 us   3000 us            6  User: select "
+                           "?[2J from t where id = ?\n"));
+    out.len = 0;
+    fae_top_json(NULL, &a, &out);
+    root = json_loads(fae_buf_text(&out), 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(root, "mysql")), 1);
+    json_decref(root);
+    fae_buf_fini(&out);
+    fae_top_fini(&a);
+}
+
 static void backends_are_shown_those_in_trouble_first(void **state)
 {
     static const char before[] = "{\"node\":{\"uptime_s\":100},\"backends\":[" BACKEND("redis/a/tcp://1:1", "closed",
@@ -184,9 +208,13 @@ static void another_life_is_no_interval(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_answers_are_refused),         cmocka_unit_test(names_steer_no_terminal),
-        cmocka_unit_test(rates_are_those_of_the_interval), cmocka_unit_test(backends_are_shown_those_in_trouble_first),
-        cmocka_unit_test(rates_are_those_of_the_interval), cmocka_unit_test(a_page_keeps_its_size),
+        cmocka_unit_test(bad_answers_are_refused),
+        cmocka_unit_test(names_steer_no_terminal),
+        cmocka_unit_test(rates_are_those_of_the_interval),
+        cmocka_unit_test(backends_are_shown_those_in_trouble_first),
+        cmocka_unit_test(statements_are_shown),
+        cmocka_unit_test(rates_are_those_of_the_interval),
+        cmocka_unit_test(a_page_keeps_its_size),
         cmocka_unit_test(another_life_is_no_interval),
     };
 

@@ -477,6 +477,17 @@ static void workers(const struct view *v, unsigned n_shown, struct page *page)
         line(page, "... and %u more", v->n_workers - n_shown);
 }
 
+/* Text that came from elsewhere: nothing may steer the terminal. */
+static const char *harmless(const char *text, char *into, size_t size)
+{
+    size_t len = 0;
+
+    for (; text[len] && len < size - 1; len++)
+        into[len] = text[len] >= ' ' && text[len] <= '~' ? text[len] : '?';
+    into[len] = '\0';
+    return into;
+}
+
 static void backends(const struct view *v, unsigned most, struct page *page)
 {
     unsigned n;
@@ -490,19 +501,43 @@ static void backends(const struct view *v, unsigned most, struct page *page)
     for (unsigned i = 0; i < n && i < most; i++) {
         const struct backend *b = &all[i];
         char name[256];
-        size_t len = 0;
 
-        for (; b->name[len] && len < sizeof name - 1; len++) /* nothing may steer the terminal */
-            name[len] = b->name[len] > ' ' && b->name[len] <= '~' ? b->name[len] : '?';
-        name[len] = '\0';
         line(page, "%-13s %9s %9s %9s %9s %6" PRIu64 " %6" PRIu64 "  %s", b->state, rate(a_second(v, b->n_calls)).text,
              rate(a_second(v, b->n_failed)).text, rate(a_second(v, b->n_refused)).text, duration(mean_ns(b)).text,
-             number(b->now, "used"), number(b->now, "waiting"), name);
+             number(b->now, "used"), number(b->now, "waiting"), harmless(b->name, name, sizeof name));
     }
     if (n > most)
         line(page, "... and %u more", n - most);
 out:
     free(all);
+}
+
+/* ---- statements of mysql, since the workers started ---- */
+
+static const json_t *digests_of(const struct view *v)
+{
+    return json_object_get(json_object_get(v->now->stats, "mysql"), "digests");
+}
+
+static void digests(const struct view *v, unsigned most, struct page *page)
+{
+    const json_t *list = digests_of(v);
+    char pool[64], digest[512];
+    const json_t *d;
+    size_t i;
+
+    if (json_array_size(list) == 0 || most == 0)
+        return;
+    line(page, "%s", "");
+    line(page, "%12s %9s %9s %9s %12s  %s", "COUNT", "ERRORS", "P50", "P99", "ROWS", "STATEMENT");
+    json_array_foreach(list, i, d)
+    {
+        if (i == most)
+            break;
+        line(page, "%12" PRIu64 " %9" PRIu64 " %9s %9s %12" PRIu64 "  %s: %s", number(d, "count"), number(d, "errors"),
+             duration(number(d, "p50_us") * 1000).text, duration(number(d, "p99_us") * 1000).text, number(d, "rows"),
+             harmless(string(d, "pool"), pool, sizeof pool), harmless(string(d, "digest"), digest, sizeof digest));
+    }
 }
 
 static void methods(const struct view *v, struct page *page)
@@ -530,6 +565,7 @@ void fae_top_text(const struct fae_top_sample *before, const struct fae_top_samp
     limits(&v, &page);
     workers(&v, v.n_workers < room ? v.n_workers : room, &page);
     backends(&v, n_lines / 4, &page);
+    digests(&v, n_lines / 8, &page);
     methods(&v, &page);
     free(v.rows);
 }
@@ -605,6 +641,8 @@ void fae_top_json(const struct fae_top_sample *before, const struct fae_top_samp
     for (unsigned i = 0; i < v.n_rows; i++)
         json_array_append_new(list, method_json(&v, &v.rows[i]));
     json_object_set_new(root, "backends", backends_json(&v));
+    value = json_object_get(json_object_get(now->stats, "mysql"), "digests");
+    json_object_set_new(root, "mysql", json_is_array(value) ? json_incref(value) : json_array());
     text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(12));
     if (text)
         fae_buf_printf(out, "%s\n", text);

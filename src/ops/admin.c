@@ -3,6 +3,7 @@
  * Routes and their answers. Errors are JSON: {"error":"NOT_FOUND","message":"..."}.
  */
 #include "ops/admin.h"
+#include "ops/mysql.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,13 +13,11 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/hist.h"
-#include "base/json_valid.h"
 #include "base/log.h"
 #include "net/digest.h"
 #include "ops/forward.h"
 #include "rpc/slowlog.h"
 #include "rpc/stats.h"
-#include "store/lcache.h"
 #include "store/locks.h"
 
 #define GUESSES_MAX 10 /* wrong tokens that may come at once */
@@ -26,7 +25,6 @@
 #define ASK_MS 5000
 #define RELOAD_MS 30000
 #define SLOWLOG_N 100
-#define MYSQL_KEY "my:stats:json"
 #define LOCKS_N 100
 #define LOCKS_MOST 1000
 #define LOCK_WAIT_MS 100 /* for a worker that is stopped inside the table */
@@ -183,25 +181,12 @@ static void get_backends(struct fae_admin *admin, const struct fae_http_request 
     fae_buf_printf(&answer->body, "}\n");
 }
 
-/* What lua/fae/querystats.lua left in the cache, where clients of lc may have put anything. */
 static void get_mysql(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer)
 {
-    const struct fae_stores *stores = admin->source.stores;
-    struct fae_buf *out = &answer->body;
-    double version;
-    int len = -1;
-
     (void)request;
     answer->type = json;
-    fae_buf_room(out, FAE_LCACHE_VALUE_MAX);
-    if (stores && stores->cache)
-        len = fae_lcache_get(fae_lcache_user(stores->cache, admin->source.slots->n_workers), (const uint8_t *)MYSQL_KEY,
-                             strlen(MYSQL_KEY), out->data, FAE_LCACHE_VALUE_MAX, &version);
-    if (len > 0 && len <= (int)FAE_LCACHE_VALUE_MAX && fae_json_valid((const char *)out->data, (size_t)len))
-        out->len = (size_t)len;
-    else
-        fae_buf_printf(out, "{\"digests\":[]}");
-    fae_buf_printf(out, "\n");
+    fae_mysql_json(admin->source.stores, &answer->body);
+    fae_buf_printf(&answer->body, "\n");
 }
 
 static void get_routes(struct fae_admin *admin, const struct fae_http_request *request, struct fae_http_answer *answer);

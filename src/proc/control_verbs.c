@@ -3,6 +3,7 @@
  * One table of verbs, one function each.
  */
 #include "proc/control_verbs.h"
+#include "ops/mysql.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -105,6 +106,7 @@ static void do_stats(struct fae_node *node, struct fae_control_client *client, i
     (void)tail;
     fae_stats_json(node->shared.stats, node->shared.slots, &node->shared.stores, &json);
     fae_upstreams_json_member(node->shared.upstreams, fae_now_ms(), &json);
+    fae_mysql_json_member(&node->shared.stores, &json);
     fae_control_lines(&client->out, (const char *)json.data, json.len);
     fae_buf_fini(&json);
     fae_control_ok(client, "");
