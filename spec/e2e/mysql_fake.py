@@ -186,3 +186,25 @@ class Fake:
             return got
         head = exactly(4)
         return exactly(int.from_bytes(head[:3], "little"))
+
+
+class Endless(Fake):
+    """Answers each statement, and each that is prepared, with columns that have no end."""
+
+    def __init__(self):
+        super().__init__([0])
+
+    def _serve(self, sock, rnd):
+        columns = b"".join(packet(number, column(b"c" * 200, 253)) for number in range(256)) * 40
+        try:
+            with sock:
+                sock.sendall(greeting())
+                sock.recv(65536)
+                sock.sendall(packet(2, OK))
+                kind = sock.recv(65536)[4:5]
+                sock.sendall(packet(1, b"\0" + struct.pack("<IHHBH", 1, 1, 1, 0, 0) if kind == b"\x16" else b"\1"))
+                columns = columns[len(packet(0, column(b"c" * 200, 253))) * 2:] + columns  # number 2 is the first
+                while True:
+                    sock.sendall(columns)
+        except OSError:
+            pass

@@ -8,7 +8,7 @@ import pytest
 
 from harness import LONG, SLOW, Node, RpcError, free_port, wait_until
 from mariadb import Mariadb
-from mysql_fake import Fake
+from mysql_fake import Endless, Fake
 from test_redis import run_spec
 from test_tls import certs  # noqa: F401
 
@@ -278,6 +278,20 @@ def test_a_server_that_lies(certs, tls):  # noqa: F811
 
         wait_until("all were asked", ask, 120 if LONG else 40)
         assert node.worker_pids() == pids
+    fake.close()
+
+
+def test_a_server_whose_columns_have_no_end():
+    """Neither the memory for them nor the time to read them is the server's to choose."""
+    fake = Endless()
+    conf = 'mysql "db" { servers = "%s", user = "root", timeout_ms = 3000, breaker_percent = 0 }\n' % fake.addr
+    with Node(conf, servants={"shop.lua": SHOP}, expect=["mysql db"]) as node, node.client() as c:
+        for sql in ["SELECT 1"], ["SELECT ?", 1]:
+            got = c.call("shop.query", *sql)
+            assert got["code"] in ("UNAVAILABLE", "TIMEOUT"), got
+        with open("/proc/%d/status" % node.worker_pids()[0]) as f:
+            peak_kib = next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+        assert peak_kib < 300 * 1024 * SLOW
     fake.close()
 
 

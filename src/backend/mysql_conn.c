@@ -21,6 +21,7 @@
 
 #define BUDGET_BYTES (256u * FAE_KIB) /* of rows taken in before the loop turns */
 #define BUDGET_ROWS 1000u
+#define HEAD_BYTES (16u * FAE_MIB) /* of an answer without its rows: names of 4096 columns have 8 */
 #define BLOATED_BYTES FAE_MIB
 #define GIVE_UP_TIMES 64 /* an operation is told that it has no time left, before it is left where it stands */
 
@@ -82,7 +83,39 @@ void fae_mysql_watch_for(struct fae_mysql_conn *c, int waits)
 
 /* ---- connecting ---- */
 
-static struct st_mariadb_methods methods;
+/* By the library, on its own stack. It would read for as long as there is something to read, and keep what it reads of a
+ * result's columns however many they are: EAGAIN sends it back to the loop, for which there is more to read then. */
+static ssize_t read_some(MARIADB_PVIO *pvio, unsigned char *to, size_t len)
+{
+    struct fae_mysql_conn *c = FAE_CONTAINER(pvio->mysql->methods, struct fae_mysql_conn, methods);
+    bool takes_row = c->step == FAE_MYSQL_S_ROW || c->step == FAE_MYSQL_S_FETCH; /* of which the library has a limit */
+    ssize_t n;
+
+    if (c->turn_read >= BUDGET_BYTES) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (!takes_row && c->step_read >= HEAD_BYTES) {
+        errno = ECONNABORTED;
+        return -1;
+    }
+    n = c->read(pvio, to, len);
+    if (n > 0) {
+        c->turn_read += (size_t)n;
+        c->step_read += (size_t)n;
+    }
+    return n;
+}
+
+static void read_in_turns(struct fae_mysql_conn *c)
+{
+    MARIADB_PVIO *pvio = c->my->net.pvio;
+
+    c->pvio = *pvio->methods;
+    c->read = c->pvio.async_read;
+    c->pvio.async_read = read_some;
+    pvio->methods = &c->pvio;
+}
 
 static void new_handle(struct fae_mysql_conn *c)
 {
@@ -93,11 +126,9 @@ static void new_handle(struct fae_mysql_conn *c)
 
     c->my = mysql_init(NULL);
     FAE_ASSERT(c->my != NULL);
-    if (!methods.db_connect) {
-        methods = *c->my->methods;
-        methods.db_stmt_fetch_to_bind = fae_mysql_put_row;
-    }
-    c->my->methods = &methods;
+    c->methods = *c->my->methods;
+    c->methods.db_stmt_fetch_to_bind = fae_mysql_put_row;
+    c->my->methods = &c->methods;
     mysql_options(c->my, MYSQL_OPT_NONBLOCK, NULL);
     mysql_options(c->my, MYSQL_SET_CHARSET_NAME, config->charset);
     mysql_options(c->my, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_max);
@@ -195,6 +226,7 @@ static bool connected(struct fae_mysql_conn *c)
     unsigned number = mysql_errno(c->my);
 
     if (c->made) {
+        read_in_turns(c);
         fae_mysql_watch_for(c, MYSQL_WAIT_READ);
         tell_connected(c, FAE_OK, "");
         return false;
@@ -249,6 +281,7 @@ static int begin(struct fae_mysql_conn *c)
     c->rc = 0;
     c->row = NULL;
     c->malformed = false;
+    c->turn_read = c->step_read = 0;
     switch (c->step) {
     case FAE_MYSQL_S_CONNECT: return begin_connect(c);
     case FAE_MYSQL_S_QUERY:
@@ -280,6 +313,7 @@ static int begin(struct fae_mysql_conn *c)
 
 static int go_on(struct fae_mysql_conn *c, int got)
 {
+    c->turn_read = 0;
     switch (c->step) {
     case FAE_MYSQL_S_CONNECT: return mysql_real_connect_cont(&c->made, c->my, got);
     case FAE_MYSQL_S_QUERY: return mysql_real_query_cont(&c->rc, c->my, got);

@@ -6,6 +6,8 @@
 #define FAE_BACKEND_MYSQL_CONN_IMPL_H
 
 #include <mysql.h>
+/* Behind the former, of which it has need. */
+#include <ma_pvio.h>
 
 #include "backend/mysql_conn.h"
 #include "backend/mysql_stmts.h"
@@ -38,6 +40,10 @@ struct fae_mysql_conn {
     fae_mysql_told_fn told;
     void *arg;
     MYSQL *my;
+    struct st_mariadb_methods methods; /* the library's, with our own way to take a row */
+    struct st_ma_pvio_methods pvio;    /* and to read from the socket */
+    ssize_t (*read)(MARIADB_PVIO *pvio, unsigned char *to, size_t len);
+    size_t turn_read, step_read; /* bytes, since the library was called, and since the step began */
     enum fae_mysql_step step;
     int waits;   /* what the library waits for: MYSQL_WAIT_READ and so on; 0: nothing is in flight */
     bool begins; /* soon: the step is begun; false: it is complete */
