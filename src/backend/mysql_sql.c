@@ -89,6 +89,19 @@ static void skip_quoted(struct scan *s)
     s->doubtful = true;
 }
 
+/* A minus of a minus is none: servers want something behind -- that is not seen; what that is, of other characters than
+ * ASCII, their character set says. */
+static bool is_line_comment(struct scan *s)
+{
+    unsigned char after;
+
+    if (s->end - s->at < 2 || s->at[1] != '-')
+        return false;
+    after = s->end - s->at > 2 ? (unsigned char)s->at[2] : '\0';
+    s->doubtful = s->doubtful || after >= 0x7f;
+    return after <= ' ' || after >= 0x7f;
+}
+
 static void skip_line(struct scan *s)
 {
     const char *nl = memchr(s->at, '\n', (size_t)(s->end - s->at));
@@ -149,7 +162,7 @@ static char next(struct scan *s)
 
         if (c == ' ' || (c >= '\t' && c <= '\r')) {
             s->at++;
-        } else if (c == '#' || (c == '-' && c2 == '-')) {
+        } else if (c == '#' || (c == '-' && is_line_comment(s))) {
             skip_line(s);
         } else if (c == '/' && c2 == '*') {
             skip_comment(s);
@@ -196,6 +209,8 @@ static void look_on(struct scan *s, struct fae_mysql_class *c, bool inserts)
         } else if (what == 'w' && (is(s, "UPDATE") || is(s, "SHARE"))) {
             c->locks = true;
         }
+        if (what != 'w' && what != 'n')
+            s->word[0] = '\0'; /* it is not right before what comes: REPLACE(a, b, c), mine(1) */
         s->dotted = false;
     }
 }
