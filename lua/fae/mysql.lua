@@ -5,15 +5,20 @@
 local core = require "fae.core"
 local failure = require "fae.failure"
 local shard = require "fae.shard"
+local verb_of = require("fae.sql").verb
 local timed = require("fae.querystats").timed
 local null = require("fae.types").null
 
 local M = {}
 
 local BATCH = 500 -- rows of each() that are taken at once
--- After these the server has undone the whole transaction, or may have: deadlock, lock wait, both of XA.
+-- After these the server has undone the whole transaction, or may have: deadlock, lock wait, both of XA, a row that
+-- changed since it was read (innodb_snapshot_isolation), no room for more locks.
 local lost = { UNAVAILABLE = true, UNKNOWN = true, TIMEOUT = true, LIMIT = true, CLOSED = true }
-local undone = { [1213] = true, [1205] = true, [1613] = true, [1614] = true }
+local undone = { [1213] = true, [1205] = true, [1613] = true, [1614] = true, [1020] = true, [1206] = true }
+-- These end no transaction when they fail; DDL commits it before it does, and a procedure may.
+local keeps = { select = true, insert = true, update = true, delete = true, replace = true, with = true, show = true,
+  set = true, savepoint = true, values = true, explain = true }
 
 local handles = {} -- of pools, by name
 local pinned = setmetatable({}, { __mode = "k" }) -- coroutine -> pool -> in a transaction of it
@@ -164,10 +169,15 @@ local function over(tx)
 end
 
 -- What became of a statement: the server may have ended the transaction over it.
-local function noted(o, result, err)
+local function noted(o, text, result, err)
   if not result then
     local errno = err.code == "BACKEND" and err.detail and err.detail.errno
-    if err.code ~= "BACKEND" and err.code ~= "BAD_ARGS" or undone[errno] then o.why = o.why or err end
+    if err.code ~= "BACKEND" and err.code ~= "BAD_ARGS" or undone[errno] then
+      o.why = o.why or err
+    elseif errno and errno ~= 1064 and not keeps[verb_of(text)] then -- 1064: nobody understood it
+      o.why = o.why or core.err("UNKNOWN", "what was before it may be committed: " .. tostring(err.message),
+        { detail = err.detail })
+    end
   elseif not core.mysql_conn_in_transaction(o.conn) then
     o.why = o.why or core.err("BAD_ARGS", "a statement ended the transaction that it was part of")
   end
@@ -177,7 +187,7 @@ end
 local function run_in(o, sql, ...)
   if o.ended then return over(o) end
   if o.why then return nil, o.why end
-  return noted(o, timed(o.pool, sql, o.pool, core.mysql_conn_query, o.conn, sql, select("#", ...), ...))
+  return noted(o, sql, timed(o.pool, sql, o.pool, core.mysql_conn_query, o.conn, sql, select("#", ...), ...))
 end
 
 function Transaction.query(tx, sql, ...)
@@ -205,7 +215,7 @@ function Transaction.each(tx, sql, ...)
   local o = of(tx)
   if o.ended then return over(o) end
   if o.why then return nil, o.why end
-  return noted(o, each_on(o.conn, "each", sql, ...))
+  return noted(o, sql, each_on(o.conn, "each", sql, ...))
 end
 
 function Transaction.transaction() error("a transaction inside a transaction: there is one only", 2) end

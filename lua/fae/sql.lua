@@ -273,6 +273,9 @@ function M.classify(sql)
   return classify_into(about, sql)
 end
 
+--- verb(sql) -> its first word, in lower case; nil: it has none, or a comment is before it that the server runs
+function M.verb(sql) return (first_word(sql)) end
+
 -- ---- digest ----
 
 local values = words "null true false"

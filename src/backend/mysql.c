@@ -125,9 +125,15 @@ static bool turn_to_primary(struct fae_mysql_call *call)
     return true;
 }
 
+/* Of a call whose end nobody saw. */
+static bool may_be_done(const struct fae_mysql_call *call)
+{
+    return call->run.executed && !call->class.reads;
+}
+
 static void on_lost(struct fae_mysql_call *call)
 {
-    bool unsure = call->run.executed && !call->class.reads;
+    bool unsure = may_be_done(call);
     enum fae_err err;
 
     FAE_STAT_ADD(call->to->cell->n.lost, 1);
@@ -181,14 +187,14 @@ static void on_end(struct fae_mysql_run *run, enum fae_mysql_end end)
     case FAE_MYSQL_END_RESULTS:
         cut(call);
         leave(call->to, call->permit, FAE_BREAKER_OK);
-        finish(call, end == FAE_MYSQL_END_LIMIT ? FAE_LIMIT : FAE_BAD_ARGS);
+        finish(call, may_be_done(call) ? FAE_UNKNOWN : end == FAE_MYSQL_END_LIMIT ? FAE_LIMIT : FAE_BAD_ARGS);
         return;
     case FAE_MYSQL_END_LOST: on_lost(call); return;
     case FAE_MYSQL_END_GARBAGE:
         FAE_STAT_ADD(call->to->cell->n.lost, 1);
         let_go(call, false);
         leave(call->to, call->permit, FAE_BREAKER_FAILED);
-        finish(call, call->run.executed && !call->class.reads ? FAE_UNKNOWN : FAE_BACKEND);
+        finish(call, may_be_done(call) ? FAE_UNKNOWN : FAE_BACKEND);
         return;
     }
 }
@@ -202,7 +208,7 @@ static void on_late(void *arg)
              call->to->mysql->rule.timeout_ms);
     cut(call);
     leave(call->to, call->permit, FAE_BREAKER_FAILED);
-    finish(call, call->run.executed && !call->class.reads ? FAE_UNKNOWN : FAE_TIMEOUT);
+    finish(call, may_be_done(call) ? FAE_UNKNOWN : FAE_TIMEOUT);
 }
 
 static void start(struct fae_mysql_call *call, struct fae_mysql_conn *conn)
@@ -346,7 +352,7 @@ enum fae_err fae_mysql_query(struct fae_mysql *m, struct fae_mysql_call *call)
 
 bool fae_mysql_cancel(struct fae_mysql_call *call)
 {
-    bool harmless = !call->run.executed || call->class.reads;
+    bool harmless = !may_be_done(call);
 
     if (!call->conn) {
         fae_pool_cancel(call->to->pool, &call->ask);

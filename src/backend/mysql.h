@@ -9,7 +9,7 @@
  *   LIMIT        its result is too large: its query was ended, its connection dropped
  *   UNAVAILABLE  no connection was to be had, or a read lost its connection twice
  *   TIMEOUT      a read had no answer within timeout_ms: its query was ended on the server, its connection dropped
- *   UNKNOWN      the same of anything else: it may have been done
+ *   UNKNOWN      all of that (but BACKEND with an errno) of anything else that was sent: it may have been done
  *   CIRCUIT_OPEN, POOL_BUSY, CLOSED   it was not sent
  * What only reads is sent once more when its connection is lost before any of the answer came; anything else only when it
  * was not sent.

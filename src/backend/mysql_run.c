@@ -151,9 +151,13 @@ static void end_ill(struct fae_mysql_conn *c)
         set_fault(run, number, mysql_sqlstate(c->my), number ? mysql_error(c->my) : "what came is no answer");
     if (number == 2006) /* CR_SERVER_GONE_ERROR: not all of it was sent */
         run->executed = false;
-    if (end == FAE_MYSQL_END_LIMIT)
+    if (end == FAE_MYSQL_END_LIMIT && c->my->net.pvio) { /* not sent: what cannot be read ends the connection */
+        run->executed = false;
+        snprintf(run->fault.text, sizeof run->fault.text, "a statement of more bytes than fit in a packet");
+    } else if (end == FAE_MYSQL_END_LIMIT) {
         snprintf(run->fault.text, sizeof run->fault.text, "a row of more than result_max (%llu bytes)",
                  (unsigned long long)c->site->config->result_max);
+    }
     if (!c->my->net.pvio && end == FAE_MYSQL_END_ERROR)
         end = FAE_MYSQL_END_LOST;
     if (c->step == FAE_MYSQL_S_PREPARE || (c->stmt && !c->stmt->kept))
