@@ -249,6 +249,17 @@ return liar
 """
 
 
+def test_every_read_and_write_cut_to_one_byte(server):
+    with Node(pool("db", server, ", timeout_ms = 20000"), servants={"shop.lua": SHOP}, one_byte=True) as node:
+        with node.client() as c:
+            assert c.call("shop.value", "SELECT ? + 1", 41) == {"value": 42}
+            assert c.call("shop.value", "SELECT REPEAT('x', 300)") == {"value": "x" * 300}
+            assert c.call("shop.value", "SELECT ?", "y" * 300) == {"value": "y" * 300}
+            assert c.call("shop.count", "SELECT seq FROM seq_1_to_100") == {"value": 100}
+            assert c.call("shop.query", "SELEC")["errno"] == 1064
+            assert c.call("shop.hold", 1, 1, "query") == {"value": "held"}
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_server_that_lies(certs, tls):  # noqa: F811
     """I9. Whatever it sends, the worker lives, and every call has an answer in its time."""

@@ -5,7 +5,6 @@
  */
 #include "backend/mysql.h"
 
-#include <mysql.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * One connection to a MySQL or MariaDB server, on the loop: connecting, one statement at a time, its rows as they come,
- * the checks and resets that a pool asks for. MariaDB Connector/C is seen in mysql_conn.c and mysql_value.c alone.
+ * the checks and resets that a pool asks for. MariaDB Connector/C is seen by what lies below this header alone.
  *
  *   CONNECTING --told CONNECTED--> idle --fae_mysql_conn_run--> busy --run->done--> idle, or not sound any more
  *                                    |                            \--END_MORE--> paused --fae_mysql_conn_more--> busy

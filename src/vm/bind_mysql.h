@@ -13,7 +13,6 @@
 /* A task that waits for a statement: one block of memory with its text and its parameters. */
 struct fae_mysql_pending {
     struct fae_mysql_call call;
-    struct fae_mysql *mysql;
     struct fae_task *task;
     int (*push)(lua_State *L, void *arg); /* of what came; arg: struct fae_mysql_came */
     void *owner;
