@@ -352,7 +352,8 @@ def test_a_stopped_server_delays_nobody_else(world, c):
         assert c.error("trace.own_deadline", "short", stuck).code == "TIMEOUT"
         assert 0.14 <= time.monotonic() - began < 0.45 * SLOW
     assert wait_until("it answers again", lambda: c.call("mc.set", "short", stuck, "back"))
-    assert c.call("mc.get", "short", stuck) == "back"
+    # The write without an answer lies on a connection of its own, which another thread of memcached may read after this.
+    assert c.call("mc.get", "short", stuck) in ("back", "v")
 
 
 def test_a_breaker_opens_and_closes(world, c):
