@@ -263,7 +263,7 @@ def test_every_read_and_write_cut_to_one_byte(server):
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_server_that_lies(certs, tls):  # noqa: F811
     """I9. Whatever it sends, the worker lives, and every call has an answer in its time."""
-    n = 1000 if LONG else 120
+    n = 1000 if LONG else 60
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certs.path("node.pem"), certs.path("node.key"))
     fake = Fake(range(n), context if tls else None)
@@ -276,7 +276,7 @@ def test_a_server_that_lies(certs, tls):  # noqa: F811
     with Node(conf, servants={"liar.lua": LIAR}, expect=["mysql db"]) as node, node.client(timeout=60) as c:
         pids = node.worker_pids()
         def is_enough():
-            return fake.n_connections >= n and all(codes.get(code, 0) > 10 for code in ("OK", "BACKEND", "UNAVAILABLE"))
+            return fake.n_connections >= n and all(codes.get(code, 0) > 5 for code in ("OK", "BACKEND", "UNAVAILABLE"))
 
         def ask():
             sql = statements[codes["rounds"] % len(statements)]
