@@ -13,6 +13,12 @@ rd.method("call", { args = { "string", "string", "..." }, route = 3,
 rd.method("pipeline", { args = { "string", "array" },
   doc = "many commands at once, [[command, arguments...], ...]: the list of their replies, or of their errors" },
   function(_, name, commands)
+    for _, one in ipairs(commands) do
+      if type(one) == "table" and type(one[1]) == "string" then
+        local row, refused = redis.row_for_clients(one[1])
+        if not row then return nil, refused end
+      end
+    end
     local replies, err = fae.redis(name):pipeline(commands)
     if not replies then return nil, err end
     return replies

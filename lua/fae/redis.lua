@@ -161,6 +161,16 @@ function M.own(name)
   return own
 end
 
+--- row_for_clients(cmd) -> its row | nil, err. FORBIDDEN: it is for servants alone.
+function M.row_for_clients(cmd)
+  local row, err = row_of(cmd)
+  if not row then return nil, err end
+  if row.operator then
+    return nil, core.err("FORBIDDEN", row.name .. " is not for clients: it could tell the password or change it")
+  end
+  return row
+end
+
 --- call(call, name, cmd, ...) -> reply | nil, err: pool:call by the pool's name, as method rd.call. In one piece, since
 -- each call of another function with ... costs some 30 ns.
 function M.call(_, name, cmd, ...)
@@ -169,7 +179,9 @@ function M.call(_, name, cmd, ...)
   local err
   own, err = M.own(name)
   if not own then return nil, err end
-  return command(own, cmd, ...)
+  row, err = M.row_for_clients(cmd)
+  if not row then return nil, err end
+  return call_row(own, row, ...)
 end
 
 --- pool:call(cmd, ...) -> reply | nil, err. Any command, in any letters; waits.

@@ -16,6 +16,7 @@
 --                 "values" in the order of asking, "sum", "same"
 --   all           without keys, for every server: "sum", "same" or "concat" of the answers; all_sub: with these first
 --                 arguments
+--   operator      for servants alone: a client would be told the password with it, or could change it
 --   refused       why it is not sent, and what to use instead; refused_sub: the same by its first argument
 local M = {}
 
@@ -89,7 +90,8 @@ add("ping echo", { all = "same", flags = READ })
 add("flushdb flushall", { all = "same" })
 add("scan randomkey time info lastsave lolwut pubsub", { flags = READ })
 add("command", { flags = READ, refused_sub = { DOCS = "its answer has lists in more lists than are read here" } })
-add("acl bgrewriteaof bgsave cluster config failover function latency module role save slowlog swapdb", {})
+add("bgrewriteaof bgsave function latency role save slowlog swapdb", {})
+add("acl cluster config failover module", { operator = true })
 
 local shared = "the pool's connections are shared by many calls; "
 add("script", { all = "same", all_sub = { LOAD = true, FLUSH = true },

@@ -91,6 +91,8 @@ def test_clients(servers):
         for params, code, text in [
             (["nobody", "GET", "k"], "UNKNOWN_POOL", "nobody"),
             (["main", "SUBSCRIBE", "k"], "BAD_ARGS", "pool:subscribe"),
+            (["main", "Config", "GET", "requirepass"], "FORBIDDEN", "CONFIG"),
+            (["main", "ACL", "LIST"], "FORBIDDEN", "ACL"),
             (["main", "SET", "k", ["nested"]], "BAD_ARGS", "argument 2"),
             (["main", "SET", "k", None], "BAD_ARGS", "argument 2"),
             (["main", "SET", "k", True], "BAD_ARGS", "argument 2"),
@@ -103,6 +105,8 @@ def test_clients(servers):
         ]:
             err = c.error("rd.call", *params)
             assert err.code == code and text in err.text, err.value
+        assert c.error("rd.pipeline", "main", [["GET", "s"], ["acl", "LIST"]]).code == "FORBIDDEN"
+        assert c.error("rd_call", "config", "main", ["GET", "requirepass"]).code == "FORBIDDEN"
 
 
 def test_keys_lie_where_fae_put_them(servers):
