@@ -12,6 +12,15 @@ import harness
 from harness import wait_until
 
 
+def states(pid):
+    """Of its threads, as the kernel has them: R, S, T ..."""
+    found = set()
+    for thread in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/stat" % (pid, thread)) as f:
+            found.add(f.read().rpartition(")")[2].split()[0])
+    return found
+
+
 class Process:
     """start() and kill() as often as one likes; the port stays. host: another address of this machine."""
 
@@ -43,6 +52,7 @@ class Process:
 
     def pause(self):
         os.kill(self.process.pid, signal.SIGSTOP)
+        wait_until("each thread of it stands", lambda: states(self.process.pid) == {"T"})
 
     def go_on(self):
         os.kill(self.process.pid, signal.SIGCONT)
