@@ -20,6 +20,7 @@ static const char handle_key;
 struct handle {
     struct fae_mysql *mysql;
     uint32_t version;
+    size_t len; /* of the name, which may have zeros in it, as no pool's has */
     char name[];
 };
 
@@ -47,7 +48,7 @@ struct fae_mysql *fae_mysql_here(lua_State *L, int mark)
         return NULL;
     }
     if (h->version != fae_backends_version(backends)) {
-        h->mysql = fae_backends_find(backends, &fae_mysql_kind, h->name);
+        h->mysql = strlen(h->name) == h->len ? fae_backends_find(backends, &fae_mysql_kind, h->name) : NULL;
         h->version = fae_backends_version(backends);
     }
     if (!h->mysql)
@@ -64,6 +65,7 @@ static int l_mysql_open(lua_State *L)
 
     h->mysql = NULL;
     h->version = 0;
+    h->len = len;
     memcpy(h->name, name, len + 1);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_setmetatable(L, -2);
