@@ -279,6 +279,31 @@ def test_what_would_spoil_a_connection_for_others_is_not_sent(servers):
         assert c.error("rd.call", "main\0x", "GET", "k").code == "UNKNOWN_POOL"
 
 
+def test_what_scripts_answer_is_their_callers_affair_alone(servers):
+    """Deeper than hiredis reads, lines longer than any of redis' own: the shared connection lives."""
+    def lists(n):
+        return "return " + "{" * n + "7" + "}" * n
+
+    with Node(pools(servers)) as node, node.client() as c:
+        c.call("rd.call", "main", "SET", "k", "v")
+        n_made = servers[0].info("stats")["total_connections_received"]
+        for n in (7, 8, 20, 60):
+            reply = c.call("rd.call", "main", "EVAL", lists(n), 0)
+            for _ in range(n):
+                assert len(reply) == 1
+                reply = reply[0]
+            assert reply == 7
+        for script, code in [
+            (lists(100), "LIMIT"),
+            ("return redis.error_reply(('x'):rep(100000))", "BACKEND"),
+            ("return redis.error_reply(('x'):rep(3000000))", "LIMIT"),
+            ("return redis.status_reply(('x'):rep(3000000))", "LIMIT"),
+        ]:
+            assert c.error("rd.call", "main", "EVAL", script, 0).code == code, script
+        assert len(c.call("rd.call", "main", "EVAL", "return redis.status_reply(('x'):rep(100000))", 0)) == 100000
+        assert int(servers[0].info("stats")["total_connections_received"]) == int(n_made) + 1, "only we asked"
+
+
 def test_a_store_in_redis_needs_no_local_one(servers):
     with Node(pools(servers) + 'kv(false)\nkv_backend "redis:main"') as node, node.client() as c:
         assert c.call("kv.set", "alone", "v") is True

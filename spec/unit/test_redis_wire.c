@@ -67,6 +67,7 @@ static const uint8_t *dump_item(const uint8_t *p, struct fae_buf *text)
     case FAE_REDIS_INTEGER: fae_buf_printf(text, "%lld", (long long)item.integer); break;
     case FAE_REDIS_NIL: fae_buf_printf(text, "nil"); break;
     case FAE_REDIS_TOO_LONG: fae_buf_printf(text, "long"); break;
+    case FAE_REDIS_TOO_DEEP: fae_buf_printf(text, "deep"); break;
     case FAE_REDIS_ARRAY:
         fae_buf_printf(text, "[");
         for (uint32_t i = 0; i < item.n; i++) {
@@ -150,6 +151,8 @@ static void replies_of_every_kind_in_any_pieces(void **state)
         { "*3\r\n$1\r\na\r\n$-1\r\n:7\r\n+Z\r\n", "[\"a\" nil 7] +Z " },
         { "*2\r\n*2\r\n:1\r\n*1\r\n-E x\r\n*0\r\n:5\r\n", "[[1 [-E x]] []] 5 " },
         { "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", "[[[[[[[1]]]]]]] " },
+        { "*2\r\n*2\r\n*1\r\n*2\r\n*2\r\n*1\r\n*2\r\n*2\r\n*3\r\n*0\r\n$-1\r\n+a\r\n:1\r\n*-1\r\n:2\r\n-E\r\n$1\r\nb\r\n:3\r\n:4\r\n",
+          "[[[[[[[[[[] nil +a] 1] nil]] 2] -E]] \"b\"] 3] 4 " },
     };
 
     (void)state;
@@ -331,26 +334,85 @@ static void announced_alone_takes_no_memory(void **state)
     end(&r);
 }
 
-static void a_thousand_levels_and_endless_lines(void **state)
+static void so_many_levels_are_the_most(void **state)
+{
+    struct fae_buf text = { 0 };
+    struct read r;
+
+    (void)state;
+    for (unsigned n = 1; n <= 1000; n = n < 66 ? n + 1 : n + 467) {
+        text.len = 0;
+        for (unsigned i = 0; i < n && n <= FAE_DEPTH_MAX; i++)
+            fae_buf_add(&text, "[", 1);
+        fae_buf_printf(&text, n <= FAE_DEPTH_MAX ? "0 1" : "deep 3 ");
+        for (unsigned i = 0; i < n && n <= FAE_DEPTH_MAX; i++)
+            fae_buf_printf(&text, i + 1 < n ? "] 2" : "] 3 ");
+        begin(&r, 64 * FAE_KIB);
+        for (unsigned i = 0; i < n; i++)
+            take(&r, "*2\r\n", 4);
+        take(&r, ":0\r\n:1\r\n", 8);
+        for (unsigned i = 1; i < n; i++)
+            take(&r, ":2\r\n", 4);
+        take(&r, ":3\r\n", 4);
+        check(&r, fae_buf_text(&text));
+        end(&r);
+    }
+    fae_buf_fini(&text);
+}
+
+static void endless_numbers(void **state)
 {
     static char line[80000];
     struct read r;
 
     (void)state;
-    begin(&r, 64 * FAE_KIB);
-    for (unsigned i = 0; i < 1000 && r.err != FAE_BACKEND; i++)
-        take(&r, "*1\r\n", 4);
-    assert_int_equal(r.err, FAE_BACKEND);
-    end(&r);
-    memset(line, 'x', sizeof line);
-    for (unsigned i = 0; i < 4; i++) {
+    memset(line, '0', sizeof line);
+    for (unsigned i = 0; i < 3; i++) {
         begin(&r, 64 * FAE_MIB);
-        line[0] = "+-:*"[i];
+        line[0] = ":*$"[i];
         for (size_t at = 0; at < sizeof line && r.err != FAE_BACKEND; at += 1000)
             take(&r, line + at, 1000);
         assert_int_equal(r.err, FAE_BACKEND);
         end(&r);
     }
+}
+
+/* A script may answer any status and any error. Its bytes are fed in pieces of n. */
+static void check_line(struct fae_buf *line, size_t n, size_t reply_max, bool is_kept)
+{
+    struct read r;
+
+    begin(&r, reply_max);
+    for (size_t at = 0; at < line->len; at += n)
+        take(&r, line->data + at, n < line->len - at ? n : line->len - at);
+    take(&r, ":7\r\n", 4);
+    assert_int_equal(r.err, FAE_MORE);
+    if (is_kept)
+        assert_true(r.text.len == line->len - 1 + 2);
+    else
+        assert_string_equal(fae_buf_text(&r.text), "long 7 ");
+    assert_memory_equal(r.text.data + r.text.len - 3, " 7 ", 3);
+    end(&r);
+}
+
+static void lines_of_any_length(void **state)
+{
+    static const size_t lens[] = { 65535, 65536, 100000, FAE_MIB - 20000, 3 * FAE_MIB };
+    struct fae_buf line = { 0 };
+
+    (void)state;
+    for (unsigned i = 0; i < UNIT_N(lens); i++)
+        for (unsigned kind = 0; kind < 2; kind++)
+            for (size_t n = 16382; n <= 16384; n++) {
+                line.len = 0;
+                fae_buf_add(&line, kind ? "-" : "+", 1);
+                memset(fae_buf_room(&line, lens[i]), kind ? '\r' : 'x', lens[i]);
+                line.len += lens[i];
+                fae_buf_add(&line, "\r\n", 2);
+                check_line(&line, n, 64 * FAE_MIB, lens[i] < FAE_MIB);
+                check_line(&line, n, 50000, false);
+            }
+    fae_buf_fini(&line);
 }
 
 /* Whatever comes, it is a reply, or no reply, or not all of it. */
@@ -388,7 +450,9 @@ int main(void)
         cmocka_unit_test(long_streams_in_random_pieces),
         cmocka_unit_test(what_is_no_reply),
         cmocka_unit_test(announced_alone_takes_no_memory),
-        cmocka_unit_test(a_thousand_levels_and_endless_lines),
+        cmocka_unit_test(so_many_levels_are_the_most),
+        cmocka_unit_test(endless_numbers),
+        cmocka_unit_test(lines_of_any_length),
         cmocka_unit_test(random_bytes),
     };
 

@@ -244,6 +244,7 @@ UNIT_FN const uint8_t *unit_show(const uint8_t *p, struct fae_buf *text)
     case FAE_REDIS_INTEGER: fae_buf_printf(text, "%lld", (long long)item.integer); break;
     case FAE_REDIS_NIL: fae_buf_printf(text, "nil"); break;
     case FAE_REDIS_TOO_LONG: fae_buf_printf(text, "long"); break;
+    case FAE_REDIS_TOO_DEEP: fae_buf_printf(text, "deep"); break;
     case FAE_REDIS_ARRAY:
         fae_buf_printf(text, "[");
         for (uint32_t i = 0; i < item.n; i++) {

@@ -7,13 +7,15 @@
 #include "backend/redis_wire.h"
 
 #include <hiredis/hiredis.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/limits.h"
 
-#define LINE_MAX (64u * FAE_KIB)    /* of a status, an error, a number: redis' own are below 1 KiB */
+#define TEXT_MAX (1u * FAE_MIB)     /* of a status, an error: a script may say anything; more is read past */
+#define NUMBER_MAX 64u              /* bytes of a number, or a length */
 #define BULK_MAX (512ll * FAE_MIB)  /* redis' own limit (proto-max-bulk-len) */
 #define KEEP_BYTES (256u * FAE_KIB) /* an empty buffer larger than this is given back */
 #define SHORT_BYTES (16u * FAE_KIB) /* of a string that nobody wants: so much may be kept meanwhile */
@@ -25,7 +27,11 @@ struct fae_redis_reader {
     size_t mark;                /* of the tape: where the reply being read begins */
     size_t n_bytes, n_elements; /* of the tape */
     uint64_t skip;              /* bytes of a string that are not to be kept */
-    bool reading, drop, too_long, was_error;
+    bool skip_line;             /* up to the line's end nothing is */
+    bool skipped_cr;            /* its last byte was a \r */
+    bool reading, drop, too_long, too_deep, was_error;
+    uint32_t depth;               /* arrays that are open, FAE_DEPTH_MAX at most while the reply is not too deep */
+    uint32_t todo[FAE_DEPTH_MAX]; /* elements that each of them still wants */
     const char *why;
 };
 
@@ -98,9 +104,29 @@ const uint8_t *fae_redis_item(const uint8_t *p, struct fae_redis_item *item_out)
     case FAE_REDIS_INTEGER: memcpy(&item_out->integer, p, sizeof item_out->integer); return p + sizeof(int64_t);
     case FAE_REDIS_NIL:
     case FAE_REDIS_ARRAY:
-    case FAE_REDIS_TOO_LONG: break;
+    case FAE_REDIS_TOO_LONG:
+    case FAE_REDIS_TOO_DEEP: break;
     }
     return p;
+}
+
+/* One value is there, the array it is the last one of is whole, and so on. */
+static void count_value(struct fae_redis_reader *reader)
+{
+    while (reader->depth && --reader->todo[reader->depth - 1] == 0)
+        reader->depth--;
+}
+
+static void count_array(struct fae_redis_reader *reader, uint32_t n)
+{
+    if (reader->too_deep)
+        return;
+    if (n == 0)
+        count_value(reader);
+    else if (reader->depth == FAE_DEPTH_MAX)
+        reader->too_long = reader->too_deep = true;
+    else
+        reader->todo[reader->depth++] = n;
 }
 
 /* hiredis takes any pointer but NULL for an object. */
@@ -128,6 +154,7 @@ static void *on_string(const redisReadTask *task, char *text, size_t len)
 {
     struct fae_redis_reader *reader = task->privdata;
 
+    count_value(reader);
     if (task->type == REDIS_REPLY_STATUS)
         return put_item(reader, FAE_REDIS_STATUS, text, len, (uint32_t)len);
     if (task->type == REDIS_REPLY_STRING)
@@ -136,20 +163,34 @@ static void *on_string(const redisReadTask *task, char *text, size_t len)
     return put_item(reader, FAE_REDIS_ERROR, text, len, (uint32_t)len);
 }
 
+/* hiredis reads seven levels and gives up. The tape is flat, and so it need not know of more than one: what is inside an
+ * inner array becomes elements of the outer one, which has as many more to come. hiredis, which is about to begin a level
+ * for them, begins it in the place of this one. */
 static void *on_array(const redisReadTask *task, int n)
 {
-    return put_item(task->privdata, FAE_REDIS_ARRAY, NULL, 0, (uint32_t)n);
+    struct fae_redis_reader *reader = task->privdata;
+    redisReadTask *outer = task->parent ? &reader->r->rstack[reader->r->ridx - 1] : NULL;
+    int left = outer ? outer->elements - 1 - task->idx : 0;
+
+    if (outer && n > 0 && n <= INT_MAX - left) {
+        outer->elements = left + n;
+        reader->r->ridx--;
+    }
+    count_array(reader, (uint32_t)n);
+    return put_item(reader, FAE_REDIS_ARRAY, NULL, 0, (uint32_t)n);
 }
 
 static void *on_integer(const redisReadTask *task, long long value)
 {
     int64_t integer = value;
 
+    count_value(task->privdata);
     return put_item(task->privdata, FAE_REDIS_INTEGER, &integer, sizeof integer, 0);
 }
 
 static void *on_nil(const redisReadTask *task)
 {
+    count_value(task->privdata);
     return put_item(task->privdata, FAE_REDIS_NIL, NULL, 0, 0);
 }
 
@@ -233,12 +274,34 @@ static void skip(struct fae_redis_reader *reader, size_t n)
         redisReaderFeed(reader->r, "0\r\n\r\n", 5);
 }
 
+/* How many of the bytes belong to the line. What it said is left out as well. */
+static size_t skip_line(struct fae_redis_reader *reader, const char *bytes, size_t len)
+{
+    bool was_cr = reader->skipped_cr;
+
+    for (size_t i = 0; i < len; i++) {
+        if (was_cr && bytes[i] == '\n') {
+            reader->skip_line = false;
+            redisReaderFeed(reader->r, "\r\n", 2);
+            return i + 1;
+        }
+        was_cr = bytes[i] == '\r';
+    }
+    reader->skipped_cr = was_cr;
+    return len;
+}
+
 void fae_redis_feed(struct fae_redis_reader *reader, const void *bytes, size_t len)
 {
-    size_t n = reader->skip < len ? (size_t)reader->skip : len;
+    size_t n;
 
-    if (n)
-        skip(reader, n);
+    if (reader->skip_line) {
+        n = skip_line(reader, bytes, len);
+    } else {
+        n = reader->skip < len ? (size_t)reader->skip : len;
+        if (n)
+            skip(reader, n);
+    }
     if (len > n)
         redisReaderFeed(reader->r, (const char *)bytes + n, len - n);
 }
@@ -257,6 +320,31 @@ static size_t read_number(const char *p, size_t len, long long *n_out)
     return i + 2;
 }
 
+/* Takes what is not read yet out of hiredis' hands. */
+static void cut(redisReader *r)
+{
+    if (r->pos)
+        sdsrange(r->buf, 0, (int)r->pos - 1);
+    else
+        sdsclear(r->buf);
+    r->len = r->pos;
+}
+
+/* hiredis waits for a line to end. */
+static enum fae_err look_at_line(struct fae_redis_reader *reader, int type, size_t len)
+{
+    redisReader *r = reader->r;
+
+    if (type != REDIS_REPLY_STATUS && type != REDIS_REPLY_ERROR)
+        return len > NUMBER_MAX ? refuse(reader, "a line without an end") : FAE_MORE;
+    if (len <= (reader->drop || reader->too_long ? SHORT_BYTES : TEXT_MAX))
+        return FAE_MORE;
+    reader->too_long = reader->skip_line = true;
+    reader->skipped_cr = r->buf[r->len - 1] == '\r';
+    cut(r);
+    return FAE_MORE;
+}
+
 /* hiredis waits for a string to be there as a whole, or a line to end: looks what it waits for. A string that will not be
  * kept is taken out of its hands here. */
 static enum fae_err look_ahead(struct fae_redis_reader *reader)
@@ -267,7 +355,7 @@ static enum fae_err look_ahead(struct fae_redis_reader *reader)
     long long n = 0;
 
     if (r->ridx < 0 || r->rstack[r->ridx].type != REDIS_REPLY_STRING)
-        return len > LINE_MAX ? refuse(reader, "a line without an end") : FAE_MORE;
+        return look_at_line(reader, r->ridx < 0 ? 0 : r->rstack[r->ridx].type, len);
     head = read_number(p, len, &n);
     if (head == 0)
         return len > 32 ? refuse(reader, "a length that is none") : FAE_MORE;
@@ -277,11 +365,7 @@ static enum fae_err look_ahead(struct fae_redis_reader *reader)
         return FAE_MORE;
     reader->too_long = true;
     reader->skip = (size_t)n + 2 - (len - head); /* not whole, or hiredis would have taken it */
-    if (r->pos)
-        sdsrange(r->buf, 0, (int)r->pos - 1);
-    else
-        sdsclear(r->buf);
-    r->len = r->pos;
+    cut(r);
     return FAE_MORE;
 }
 
@@ -289,7 +373,8 @@ static void begin(struct fae_redis_reader *reader, bool drop)
 {
     reader->reading = true;
     reader->drop = drop;
-    reader->too_long = reader->was_error = false;
+    reader->too_long = reader->too_deep = reader->was_error = false;
+    reader->depth = 0;
     reader->mark = reader->tape.len;
 }
 
@@ -299,14 +384,15 @@ static void finish(struct fae_redis_reader *reader)
     if (reader->drop || !reader->too_long)
         return;
     reader->tape.len = reader->mark;
-    fae_buf_add(&reader->tape, &(struct head){ FAE_REDIS_TOO_LONG, 0 }, sizeof(struct head));
+    fae_buf_add(&reader->tape, &(struct head){ reader->too_deep ? FAE_REDIS_TOO_DEEP : FAE_REDIS_TOO_LONG, 0 },
+                sizeof(struct head));
 }
 
 enum fae_err fae_redis_read(struct fae_redis_reader *reader, bool drop)
 {
     void *reply = NULL;
 
-    if (reader->skip)
+    if (reader->skip || reader->skip_line)
         return FAE_MORE;
     if (!reader->reading) {
         if (reader->r->len == reader->r->pos)

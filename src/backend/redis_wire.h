@@ -34,6 +34,7 @@ enum fae_redis_type {
     FAE_REDIS_NIL,
     FAE_REDIS_ARRAY,    /* n: its elements follow */
     FAE_REDIS_TOO_LONG, /* stands for a whole reply */
+    FAE_REDIS_TOO_DEEP, /* so does this: more than FAE_DEPTH_MAX arrays inside each other */
 };
 
 /* One step of a tape. */

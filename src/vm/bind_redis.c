@@ -322,6 +322,11 @@ static void push_too_long(lua_State *L, const char *who)
     fae_push_err(L, FAE_LIMIT, "%s: the reply is longer than message_max", who);
 }
 
+static void push_too_deep(lua_State *L, const char *who)
+{
+    fae_push_err(L, FAE_LIMIT, "%s: the reply has more than %d arrays inside each other", who, FAE_DEPTH_MAX);
+}
+
 static void push_array(lua_State *L, const char *who, const uint8_t **p, uint32_t n)
 {
     lua_createtable(L, (int)n, 0);
@@ -333,7 +338,7 @@ static void push_array(lua_State *L, const char *who, const uint8_t **p, uint32_
     lua_setmetatable(L, -2);
 }
 
-/* A value inside an array: nil is fae.null there. As deep as hiredis reads, 8 levels. */
+/* A value inside an array: nil is fae.null there. At most FAE_DEPTH_MAX levels deep. */
 static void push_value(lua_State *L, const char *who, const uint8_t **p)
 {
     struct fae_redis_item item;
@@ -347,6 +352,7 @@ static void push_value(lua_State *L, const char *who, const uint8_t **p)
     case FAE_REDIS_ERROR: push_server_error(L, who, &item); break;
     case FAE_REDIS_ARRAY: push_array(L, who, p, item.n); break;
     case FAE_REDIS_TOO_LONG: push_too_long(L, who); break;
+    case FAE_REDIS_TOO_DEEP: push_too_deep(L, who); break;
     }
 }
 
@@ -373,6 +379,7 @@ int fae_redis_push_outcome(lua_State *L, const char *who, const struct fae_redis
 
     if (outcome->err)
         return fae_redis_push_failed(L, who, outcome);
+    luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
     fae_redis_item(p, &item);
     switch (item.type) {
     case FAE_REDIS_STRING: lua_pushlstring(L, item.text, item.n); return 1;
@@ -381,7 +388,8 @@ int fae_redis_push_outcome(lua_State *L, const char *who, const struct fae_redis
     case FAE_REDIS_INTEGER:
     case FAE_REDIS_ARRAY: push_value(L, who, &p); return 1;
     case FAE_REDIS_ERROR:
-    case FAE_REDIS_TOO_LONG: break;
+    case FAE_REDIS_TOO_LONG:
+    case FAE_REDIS_TOO_DEEP: break;
     }
     lua_pushnil(L);
     push_value(L, who, &p);
@@ -394,6 +402,7 @@ int fae_redis_push_batch(lua_State *L, const char *who, const struct fae_redis_o
 
     if (outcome->err && outcome->n_replies == 0)
         return fae_redis_push_failed(L, who, outcome);
+    luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
     lua_createtable(L, (int)n, 0);
     for (unsigned i = 1; i <= n; i++) {
         if (i <= outcome->n_replies)
