@@ -708,6 +708,66 @@ static void idle_and_old_lines_are_closed(void **state)
     expect_reply(&b, "\"2\"");
 }
 
+/* The first call after a long silence does not find out that nobody is there any more. */
+static void idle_lines_are_asked_for_a_sign_of_life(void **state)
+{
+    struct asked a = { 0 };
+
+    (void)state;
+    t.entry.pool.idle_ms = 7000;
+    t.entry.pool.timeout_ms = 50;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\n1\r\n");
+    expect_reply(&a, "\"1\"");
+    fae_redis_kind.tick(t.redis);
+    expect_nothing();
+    fae_redis_skip(t.redis, 5100);
+    fae_redis_kind.tick(t.redis);
+    fae_redis_kind.tick(t.redis);
+    expect(PING);
+    say("+PONG\r\n");
+    turns(3);
+    fae_redis_kind.tick(t.redis);
+    expect_nothing();
+    assert_false(is_closed());
+    fae_redis_skip(t.redis, 2000); /* that it was asked does not make it less idle */
+    fae_redis_kind.tick(t.redis);
+    assert_true(is_closed());
+    assert_int_equal(COUNTED(calls), 1);
+}
+
+static void a_line_without_a_sign_of_life_is_made_anew_before_anybody_calls(void **state)
+{
+    struct asked a = { 0 }, b = { 0 };
+
+    (void)state;
+    t.entry.pool.timeout_ms = 50;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\n1\r\n");
+    expect_reply(&a, "\"1\"");
+    fae_redis_skip(t.redis, 5100);
+    fae_redis_kind.tick(t.redis);
+    expect(PING);
+    assert_true(is_closed()); /* in time_out_ms */
+    assert_int_equal(ask_on(NULL, &b, true, "GET k"), FAE_UNAVAILABLE);
+    for (unsigned i = 0; i < 600 && COUNTED(connects) == 1; i++) {
+        turn();
+        fae_redis_kind.tick(t.redis);
+    }
+    greet();
+    b = (struct asked){ 0 };
+    get(&b);
+    expect(GET);
+    say("$1\r\n2\r\n");
+    expect_reply(&b, "\"2\"");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -741,6 +801,8 @@ int main(void)
         T(several_lines_share_the_load),
         T(warm_lines_are_there_before_anybody_calls),
         T(idle_and_old_lines_are_closed),
+        T(idle_lines_are_asked_for_a_sign_of_life),
+        T(a_line_without_a_sign_of_life_is_made_anew_before_anybody_calls),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

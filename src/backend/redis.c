@@ -198,10 +198,15 @@ static void free_pool(void *pool)
     free(redis);
 }
 
+void fae_redis_skip(struct fae_redis *redis, uint64_t ms)
+{
+    redis->skipped_ms += ms;
+}
+
 static void tick(void *pool)
 {
     struct fae_redis *redis = pool;
-    uint64_t now_ms = fae_now_ms();
+    uint64_t now_ms = fae_now_ms() + redis->skipped_ms;
 
     for (unsigned i = 0; i < redis->n_servers; i++) {
         redis->servers[i].conn.message_max = fae_redis_message_max(redis); /* for replies */

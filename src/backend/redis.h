@@ -73,6 +73,9 @@ enum fae_err fae_redis_call(struct fae_redis *redis, unsigned server, struct fae
 /* done will not be called. True: nothing of it was sent, nor will be. */
 bool fae_redis_cancel(struct fae_redis_call *call);
 
+/* For specs: for the upkeep of connections that are shared, so much more time has passed. */
+void fae_redis_skip(struct fae_redis *redis, uint64_t ms);
+
 /* ---- a connection of one's own ---- */
 
 /* Somebody who wants one: the caller's memory until it is told or cancelled. */

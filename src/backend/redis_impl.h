@@ -27,6 +27,9 @@ struct fae_redis_line {
     uint64_t retry_ms, pause_ms; /* no attempt before; 0: the last one was good */
     unsigned n_useless;          /* connections in a row that were let in and never answered a call */
     uint64_t wanted_ms;          /* a call wanted it last */
+    struct fae_redis_call check; /* a PING on a connection that is idle */
+    struct fae_redis_conn *checked; /* the one it is on; NULL: none is under way */
+    uint64_t checked_ms, used_ms;   /* when it was sent, and what used_ms of its connection was */
     char why[160];               /* the last attempt failed */
 };
 
@@ -50,6 +53,7 @@ struct fae_redis {
     char tls_why[256]; /* "": it is there, or nobody needs it */
     struct fae_selector *selector;
     unsigned n_servers, n_loans;
+    uint64_t skipped_ms; /* fae_redis_skip */
     struct fae_redis_server servers[];
 };
 

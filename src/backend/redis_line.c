@@ -17,6 +17,7 @@
 #define PAUSE_MAX_MS 1000u
 #define WANTED_MS 60000u /* so long after the last call it is tried again */
 #define TOLD_MS 60000u   /* between two lines of the log while it stays away */
+#define CHECK_MS 5000u   /* of lying idle, before a sign of life is asked for, and again */
 #define AGAIN_MIN 3u     /* calls that may be sent again, however few there are */
 #define AGAIN_SHARE 5u   /* and one in so many */
 
@@ -395,6 +396,38 @@ static void renew(struct fae_redis_line *line)
     line->has_slot = true;
 }
 
+/* Lying idle is what it did before the check as well. A server that says nothing is tried anew from the tick, so that nobody
+ * waits for it meanwhile. */
+static void on_checked(struct fae_redis_call *call, const struct fae_redis_outcome *outcome)
+{
+    struct fae_redis_line *line = FAE_CONTAINER(call, struct fae_redis_line, check);
+
+    if (outcome->err == FAE_OK)
+        line->checked->used_ms = line->used_ms;
+    line->checked = NULL;
+    if (outcome->err == FAE_TIMEOUT && !line->conn) {
+        line->wanted_ms = fae_now_ms();
+        pause_after(line, outcome->why);
+    }
+}
+
+static void check(struct fae_redis_line *line, uint64_t now_ms)
+{
+    static const struct fae_redis_arg ping = { "PING", 4 };
+    struct fae_redis_conn *conn = line->conn;
+    size_t bytes = fae_redis_put_len(&ping, 1);
+
+    if (!is_idle(conn) || line->checked || now_ms < conn->used_ms + CHECK_MS || now_ms < line->checked_ms + CHECK_MS)
+        return;
+    line->checked = conn;
+    line->checked_ms = now_ms;
+    line->used_ms = conn->used_ms;
+    /* Its deadline has passed: on another connection it is of no use. */
+    line->check = (struct fae_redis_call){ .done = on_checked, .idempotent = true, .deadline_ms = 1 };
+    fae_redis_put(&conn->out, &ping, 1);
+    fae_redis_conn_add(conn, &line->check, bytes, 1);
+}
+
 void fae_redis_lines_tick(struct fae_redis_server *server, uint64_t now_ms)
 {
     const struct fae_pool_rule *rule = &server->redis->rule;
@@ -409,6 +442,7 @@ void fae_redis_lines_tick(struct fae_redis_server *server, uint64_t now_ms)
             renew(line);
         if (is_idle(line->conn) && rule->idle_ms && now_ms >= line->conn->used_ms + rule->idle_ms && !warm)
             hang_up(line, &line->conn, &line->has_slot);
+        check(line, now_ms);
         if (!line->conn && (warm || (line->retry_ms && now_ms < line->wanted_ms + WANTED_MS)) &&
             now_ms >= line->retry_ms && (!server->endpoint.tls || server->redis->tls) && take_slot(line))
             dial(line);
