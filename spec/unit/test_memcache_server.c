@@ -734,6 +734,55 @@ static void idle_connections_are_closed(void **state)
     says_of(1, FAE_OK);
 }
 
+static void ticks_until_readable(void)
+{
+    for (unsigned i = 0; i < TURNS && !readable(t.peer); i++) {
+        turn();
+        fae_memcache_server_tick(t.server);
+    }
+}
+
+/* The first call after a long silence does not find out that nobody is there any more. */
+static void idle_connections_are_asked_for_a_sign_of_life(void **state)
+{
+    (void)state;
+    fae_memcache_server_free(&t.server);
+    new_server(100);
+    get(0, " a");
+    accept_one();
+    expect("gets a\r\n");
+    say("END\r\n");
+    says_of(0, FAE_OK);
+    for (unsigned i = 0; i < 5; i++) {
+        turn();
+        fae_memcache_server_tick(t.server);
+    }
+    assert_false(readable(t.peer));
+    for (unsigned i = 0; i < 2; i++) {
+        fae_memcache_server_skip(t.server, 6000);
+        ticks_until_readable();
+        expect("gets fae:check\r\n");
+        say("END\r\n");
+        for (unsigned j = 0; j < 5; j++)
+            turn();
+    }
+    fae_memcache_server_skip(t.server, 6000);
+    ticks_until_readable();
+    expect("gets fae:check\r\n");
+    until_hung_up(); /* it says nothing, and is asked anew before anybody calls */
+    close(t.peer);
+    t.peer = -1;
+    fae_memcache_server_skip(t.server, 2000);
+    fae_memcache_server_tick(t.server);
+    accept_one();
+    expect("gets fae:check\r\n");
+    say("END\r\n");
+    get(1, " a");
+    expect("gets a\r\n");
+    say("END\r\n");
+    says_of(1, FAE_OK);
+}
+
 /* Old ones too, though they are never idle. */
 static void old_connections_are_made_anew(void **state)
 {
@@ -881,6 +930,7 @@ int main(void)
         TEST(cancelled_calls_are_nobodys),
         TEST(queue_has_an_end),
         TEST(idle_connections_are_closed),
+        TEST(idle_connections_are_asked_for_a_sign_of_life),
         TEST(old_connections_are_made_anew),
         TEST(hostile_servers_end_calls),
     };

@@ -16,7 +16,8 @@
 #define ROW_MS 200                  /* between two looks for a row that there was not */
 #define ROW_LOOKS 25                /* in vain, until the log is told */
 #define QUEUE_BYTES (32u * FAE_MIB) /* of calls that are not answered; one may always be */
-#define CHECK_MS 1000u              /* between two checks of a server whose breaker is open ... */
+#define IDLE_CHECK_MS 5000u         /* of lying idle, before a check, and again */
+#define CHECK_MS 1000u              /* between two checks of a server that was silent, or whose breaker is open ... */
 #define WANTED_MS 60000u            /* ... which end so long after the last call */
 
 static const uint8_t check_key[] = " fae:check"; /* whether there is such a value does not matter */
@@ -280,8 +281,27 @@ static void on_checked(struct fae_memcache_call *call, const struct fae_memcache
     struct fae_memcache_server *s = FAE_CONTAINER(call, struct check, call)->server;
 
     s->checking = false;
-    if (answer->err == FAE_OK || answer->error)
-        fae_upstream_reached(s->up, s->o.loop->now_ms);
+    if (answer->err == FAE_TIMEOUT) {
+        s->wanted_ms = s->silent ? s->wanted_ms : s->o.loop->now_ms; /* it is looked after for so long */
+        s->silent = true;
+        fae_upstream_end(s->up, &s->o.breaker, s->o.slot, (struct fae_permit){ 0 }, FAE_BREAKER_REFUSED,
+                         s->o.loop->now_ms);
+    }
+    if (answer->err != FAE_OK && !answer->error)
+        return;
+    s->silent = false;
+    fae_upstream_reached(s->up, s->o.loop->now_ms);
+}
+
+/* A connection that lies idle is asked now and then; a server that may be away, more often and as long as it is wanted. */
+static bool is_check_due(const struct fae_memcache_server *s, uint64_t now_ms)
+{
+    if (s->checking || now_ms < s->check_ms)
+        return false;
+    if (s->silent || atomic_load(&fae_upstream_breaker(s->up)->state) == FAE_BREAKER_OPEN)
+        return now_ms <= s->wanted_ms + WANTED_MS && (s->state != FAE_MEMCACHE_DOWN || now_ms >= s->retry_ms);
+    return s->state == FAE_MEMCACHE_OPEN && s->n_calls == 0 && now_ms >= s->quiet_ms + IDLE_CHECK_MS &&
+           now_ms >= s->check_ms - CHECK_MS + IDLE_CHECK_MS;
 }
 
 /* Nobody is let through to a server whose breaker is open, so that nobody would see it come back before its time is up. That
@@ -290,9 +310,7 @@ static void check(struct fae_memcache_server *s, uint64_t now_ms)
 {
     struct check *check;
 
-    if (s->checking || now_ms < s->check_ms || now_ms > s->wanted_ms + WANTED_MS ||
-        (s->state == FAE_MEMCACHE_DOWN && now_ms < s->retry_ms) ||
-        atomic_load(&fae_upstream_breaker(s->up)->state) != FAE_BREAKER_OPEN)
+    if (!is_check_due(s, now_ms))
         return;
     check = fae_zalloc(sizeof *check);
     check->server = s;
@@ -304,16 +322,21 @@ static void check(struct fae_memcache_server *s, uint64_t now_ms)
                                               .check = true };
     s->checking = true;
     s->check_ms = now_ms + CHECK_MS;
-    enqueue(s, &check->call, now_ms);
+    enqueue(s, &check->call, s->o.loop->now_ms);
+}
+
+void fae_memcache_server_skip(struct fae_memcache_server *s, uint64_t ms)
+{
+    s->skipped_ms += ms;
 }
 
 void fae_memcache_server_tick(struct fae_memcache_server *s)
 {
-    uint64_t now_ms = s->o.loop->now_ms;
+    uint64_t now_ms = s->o.loop->now_ms + s->skipped_ms;
 
     if (!s->up && (now_ms < s->row_ms || !find_row(s)))
         return;
-    if (s->n_calls)
+    if (s->n_calls > s->checking) /* that it was asked does not make it less idle */
         s->quiet_ms = now_ms;
     if (s->state == FAE_MEMCACHE_OPEN && s->n_calls == 0 &&
         ((s->o.idle_ms && now_ms >= s->quiet_ms + s->o.idle_ms) || (s->ends_ms && now_ms >= s->ends_ms)))

@@ -101,6 +101,8 @@ enum fae_err fae_memcache_ask(struct fae_memcache_server *server, struct fae_mem
 bool fae_memcache_cancel(struct fae_memcache_server *server, struct fae_memcache_call *call);
 
 void fae_memcache_server_tick(struct fae_memcache_server *server); /* every FAE_TICK_MS */
+/* For specs: for idle, life and checks so much more time has passed. */
+void fae_memcache_server_skip(struct fae_memcache_server *server, uint64_t ms);
 bool fae_memcache_server_quiet(const struct fae_memcache_server *server);
 /* "memcache main tcp://10.0.0.1:11211"; lent by the server. */
 const char *fae_memcache_server_name(const struct fae_memcache_server *server);
