@@ -21,7 +21,6 @@
 
 #define BUDGET_BYTES (256u * FAE_KIB) /* of rows taken in before the loop turns */
 #define BUDGET_ROWS 1000u
-#define HEAD_BYTES (16u * FAE_MIB) /* of an answer without its rows: names of 4096 columns have 8 */
 #define BLOATED_BYTES FAE_MIB
 #define GIVE_UP_TIMES 64 /* an operation is told that it has no time left, before it is left where it stands */
 
@@ -95,7 +94,7 @@ static ssize_t read_some(MARIADB_PVIO *pvio, unsigned char *to, size_t len)
         errno = EAGAIN;
         return -1;
     }
-    if (!takes_row && c->step_read >= HEAD_BYTES) {
+    if (!takes_row && c->step_read >= FAE_MYSQL_HEAD_BYTES) {
         errno = ECONNABORTED;
         return -1;
     }

@@ -14,8 +14,11 @@
 #include "backend/mysql_tls.h"
 #include "backend/mysql_value.h"
 #include "backend/resolve.h"
+#include "base/limits.h"
 #include "net/addr.h"
 #include "net/loop.h"
+
+#define FAE_MYSQL_HEAD_BYTES (16u * FAE_MIB) /* of an answer without its rows: names of 4096 columns have 8 */
 
 enum fae_mysql_step {
     FAE_MYSQL_S_IDLE,

@@ -37,12 +37,18 @@ static void put_text_row(struct fae_mysql_conn *c)
         fae_mysql_put_text(&run->rows, &c->columns[i], c->row[i], c->row[i] ? lens[i] : 0);
 }
 
+static void end_with(struct fae_mysql_conn *c, enum fae_mysql_end end, const char *text);
+
+/* False: it is over. */
 static bool take_columns(struct fae_mysql_conn *c, const MYSQL_FIELD *fields, unsigned n)
 {
     struct fae_mysql_run *run = c->run;
 
-    if (n > COLUMNS_MAX || (n > 0 && !fields))
+    if (n > COLUMNS_MAX || (n > 0 && !fields)) {
+        end_with(c, n > COLUMNS_MAX ? FAE_MYSQL_END_LIMIT : FAE_MYSQL_END_GARBAGE,
+                 n > COLUMNS_MAX ? "a result of more than 4096 columns" : "what came is no answer");
         return false;
+    }
     if (n > c->columns_cap) {
         c->columns_cap = n + 16;
         c->columns = fae_realloc(c->columns, c->columns_cap * sizeof *c->columns);
@@ -151,7 +157,10 @@ static void end_ill(struct fae_mysql_conn *c)
         set_fault(run, number, mysql_sqlstate(c->my), number ? mysql_error(c->my) : "what came is no answer");
     if (number == 2006) /* CR_SERVER_GONE_ERROR: not all of it was sent */
         run->executed = false;
-    if (end == FAE_MYSQL_END_LIMIT && c->my->net.pvio) { /* not sent: what cannot be read ends the connection */
+    if (c->step_read >= FAE_MYSQL_HEAD_BYTES && c->step != FAE_MYSQL_S_ROW && c->step != FAE_MYSQL_S_FETCH) {
+        end = FAE_MYSQL_END_LIMIT;
+        snprintf(run->fault.text, sizeof run->fault.text, "columns of more than %u bytes", FAE_MYSQL_HEAD_BYTES);
+    } else if (end == FAE_MYSQL_END_LIMIT && c->my->net.pvio) { /* not sent: what cannot be read ends the connection */
         run->executed = false;
         snprintf(run->fault.text, sizeof run->fault.text, "a statement of more bytes than fit in a packet");
     } else if (end == FAE_MYSQL_END_LIMIT) {
@@ -295,10 +304,8 @@ bool fae_mysql_executed(struct fae_mysql_conn *c)
         take_counts(c);
         return after_result(c);
     }
-    if (!take_columns(c, mariadb_stmt_fetch_fields(c->stmt->stmt), n)) {
-        end_with(c, FAE_MYSQL_END_GARBAGE, "what came is no answer");
+    if (!take_columns(c, mariadb_stmt_fetch_fields(c->stmt->stmt), n))
         return false;
-    }
     c->step = FAE_MYSQL_S_FETCH;
     return true;
 }
@@ -354,10 +361,8 @@ bool fae_mysql_queried(struct fae_mysql_conn *c)
         end_ill(c);
         return false;
     }
-    if (!take_columns(c, mysql_fetch_fields(c->res), mysql_num_fields(c->res))) {
-        end_with(c, FAE_MYSQL_END_GARBAGE, "what came is no answer");
+    if (!take_columns(c, mysql_fetch_fields(c->res), mysql_num_fields(c->res)))
         return false;
-    }
     c->step = FAE_MYSQL_S_ROW;
     return true;
 }
