@@ -31,6 +31,16 @@ local function drain(sub)
     sub.first, sub.bytes = sub.first + 1, sub.bytes - #item[1]
     if not sub.stopped then failure.call(sub.fn, item[1], item[2], item[3]) end
   end
+end
+
+-- A task whose function yields into nowhere ends there and then: it is a child, and another one goes on with the next
+-- message.
+local function hand_out(sub)
+  local ok = true
+  while ok and sub.first <= sub.last do
+    core.start(drain, sub)
+    ok = core.join()
+  end
   sub.draining = false
 end
 
@@ -52,7 +62,7 @@ local function deliver(sub, message, channel, pattern)
   sub.queue[sub.last], sub.bytes = { message, channel, pattern }, sub.bytes + #message
   if not sub.draining then
     sub.draining = true
-    core.spawn(drain, sub)
+    core.spawn(hand_out, sub)
   end
 end
 

@@ -395,6 +395,21 @@ describe("subscriptions", function()
     sub:stop()
   end)
 
+  it("outlive a function that yields, or raises", function()
+    local got = {}
+    local sub = main:subscribe("c", function(message)
+      got[#got + 1] = message
+      if message == "yield" then coroutine.yield() end
+      if message == "raise" then error "on purpose" end
+    end)
+    until_true("subscribed", function() return main:publish("c", "hello") == 1 end)
+    for _, message in ipairs { "yield", "raise", "yield", "yield", "end" } do main:publish("c", message) end
+    until_true("all of them", function() return #got == 6 end)
+    assert.same({ "hello", "yield", "raise", "yield", "yield", "end" }, got)
+    assert.equal(0, sub:stats().waiting)
+    sub:stop()
+  end)
+
   it("come back after their connection was lost", function()
     local n = 0
     local sub = main:subscribe("c", function() n = n + 1 end)
