@@ -165,7 +165,7 @@ function M.new(name)
   local function write(what, key, value, ttl_ms, version)
     local at, err = place(key)
     if not at then return nil, err end
-    return script.run(scripts.write, at, { PREFIX .. key, KEYS, EXPIRY, VERSION },
+    return script.run(scripts.write, function() return place(key) end, { PREFIX .. key, KEYS, EXPIRY, VERSION },
       { what, key, value or "", ttl_ms and integer_text(ttl_ms) or "", version or "" })
   end
 
@@ -205,13 +205,25 @@ function M.new(name)
     return number_of(reply)
   end
 
+  -- The share's server, unless a reload has given some of these keys to another since they were shared out.
+  local function place_of(share, first, last)
+    for i = first, last do
+      local at, err = place(share.keys[i])
+      if not at then return nil, err end
+      if at ~= share.at then
+        return nil, core.err("UNAVAILABLE", ("redis %s: a reload changed its servers meanwhile"):format(own.name))
+      end
+    end
+    return share.at
+  end
+
   -- Those of one server, some at a time.
   local function get_share(share, max)
     share.values = {}
     for first = 1, #share.keys, KEYS_AT_ONCE do
       local last = math.min(first + KEYS_AT_ONCE - 1, #share.keys)
-      local reply, err = script.run(scripts.get_many, share.at, { unpack(share.records, first, last) },
-        { integer_text(max - share.bytes) })
+      local reply, err = script.run(scripts.get_many, function() return place_of(share, first, last) end,
+        { unpack(share.records, first, last) }, { integer_text(max - share.bytes) })
       if not reply then return nil, err end
       if reply == "LIMIT" then return nil, core.err("LIMIT", "these values have more than message_max bytes") end
       if type(reply) ~= "table" then return route.wrong(own, "EVALSHA", reply) end
@@ -263,7 +275,9 @@ function M.new(name)
   -- -> items, next key or nil, is the first too long for a message?
   local function scan_at(at, prefix, from, up_to, limit)
     local bytes_max = core.node().message_max - ANSWER_BYTES
-    local reply, err = script.run(scripts.scan, at, { KEYS }, { PREFIX, from, up_to, prefix, limit, bytes_max })
+    local one = { h = own.h, name = own.name, at = at }
+    local reply, err = script.run(scripts.scan, function() return route.bound(one) end, { KEYS },
+      { PREFIX, from, up_to, prefix, limit, bytes_max })
     if not reply then return nil, err end
     if type(reply) ~= "table" or type(reply[1]) ~= "table" or type(reply[3]) ~= "number" then
       return route.wrong(own, "EVALSHA", reply)

@@ -21,19 +21,27 @@ local function load_at(script, at)
   return true
 end
 
---- run(script, at, keys, args) -> reply | nil, err, on that server
-function M.run(script, at, keys, args)
+--- run(script, pick, keys, args) -> reply | nil, err, on the server that pick() -> at | nil, err says: asked before
+-- each step, since a reload may have changed the pool while one waited
+function M.run(script, pick, keys, args)
   local cmd = { "EVALSHA", script.sha or "", #keys }
   for i = 1, #keys do cmd[3 + i] = keys[i] end
   local n = 3 + #keys
   for i = 1, #args do cmd[n + i] = args[i] end
+  local at, err
   for try = 1, 2 do
+    at, err = pick()
+    if not at then return nil, err end
     if not script.sha or try == 2 then
-      local ok, err = load_at(script, at)
+      local ok
+      ok, err = load_at(script, at)
       if not ok then return nil, err end
       cmd[2] = script.sha
+      at, err = pick()
+      if not at then return nil, err end
     end
-    local reply, err = route.batch(script.own, at, script.flags, cmd)
+    local reply
+    reply, err = route.batch(script.own, at, script.flags, cmd)
     if not (err and err.detail and err.detail.error == "NOSCRIPT") or try == 2 then return reply, err end
   end
 end
@@ -54,22 +62,22 @@ local function list(what)
   return type(what) == "table" and what or { what }
 end
 
+local function server_of(own, keys)
+  if #keys > 0 then return route.pick_all(own, keys, "script:eval") end
+  if own.at then return route.bound(own) end
+  local n, err = route.servers(own)
+  if not n then return nil, err end
+  if n > 1 then return route.bad("a script without keys: the pool has %d servers", n) end
+  return 0
+end
+
 --- script:eval(keys, args) -> reply | nil, err. keys: a key or a list of them, which must lie on one server; args: a
 -- value or a list. Waits.
 function Script.eval(script, keys, args)
   local own = scripts[script]
   if not own then error("that is no script: script:eval(...)", 2) end
   keys, args = list(keys), list(args)
-  local at, err
-  if #keys == 0 then
-    at, err = route.servers(own.own)
-    if at and at > 1 then return route.bad("a script without keys: the pool has %d servers", at) end
-    if own.own.at then at, err = route.bound(own.own) else at = at and 0 end
-  else
-    at, err = route.pick_all(own.own, keys, "script:eval")
-  end
-  if not at then return nil, err end
-  return M.run(own, at, keys, args)
+  return M.run(own, function() return server_of(own.own, keys) end, keys, args)
 end
 
 return M

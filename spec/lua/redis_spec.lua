@@ -565,5 +565,22 @@ describe("fae.redis", function()
       fails("BAD_ARGS", "without keys", script:eval {})
       assert.has_error(function() w.pool:script(7) end)
     end)
+
+    it("goes where its keys lie after a reload that came while it waited", function()
+      local w
+      w = fake(3, function(_, cmd)
+        if cmd[1] ~= "SCRIPT" then return { unpack(cmd) } end
+        w.n = 2
+        return "sha1"
+      end)
+      w.pool:script "return 1":eval "k2"
+      assert.equal("0 EVALSHA sha1 1 k2", w.asked[2].at .. " " .. w.asked[2].cmd)
+      w = fake(1, function(_, cmd)
+        if cmd[1] ~= "SCRIPT" then return { unpack(cmd) } end
+        w.n = 2
+        return "sha1"
+      end)
+      fails("BAD_ARGS", "without keys", w.pool:script "return 1":eval {})
+    end)
   end)
 end)

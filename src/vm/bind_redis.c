@@ -58,12 +58,15 @@ struct fae_redis *fae_redis_pool_here(lua_State *L)
     return h->redis;
 }
 
-unsigned fae_redis_server_here(lua_State *L, const struct fae_redis *redis)
+int fae_redis_server_here(lua_State *L, const struct fae_redis *redis)
 {
     lua_Number i = luaL_checknumber(L, 2);
 
-    luaL_argcheck(L, i >= 0 && i < fae_redis_n_servers(redis), 2, "no such server");
-    return (unsigned)i;
+    if (i >= 0 && i < fae_redis_n_servers(redis))
+        return (int)i;
+    fae_nil_err(L, FAE_BAD_ARGS, "redis %s: the pool has no server %d, but %d", ((struct handle *)lua_touserdata(L, 1))->name,
+                (int)i + 1, (int)fae_redis_n_servers(redis));
+    return -1;
 }
 
 /* redis_open(name) -> handle */
@@ -96,10 +99,11 @@ static int l_redis_servers(lua_State *L)
 static int l_redis_server_name(lua_State *L)
 {
     const struct fae_redis *redis = fae_redis_pool_here(L);
+    int server;
 
-    if (!redis)
+    if (!redis || (server = fae_redis_server_here(L, redis)) < 0)
         return 2;
-    lua_pushstring(L, fae_redis_server(redis, fae_redis_server_here(L, redis)));
+    lua_pushstring(L, fae_redis_server(redis, (unsigned)server));
     return 1;
 }
 
@@ -507,12 +511,12 @@ static int call_and_wait(lua_State *L, struct fae_redis *redis, unsigned server,
     return fae_redis_push_failed(L, fae_redis_label(redis, server), &outcome);
 }
 
-/* i; where it is nil, the server of the first argument as a key. */
-static unsigned server_of(lua_State *L, const struct fae_redis *redis, const struct fae_redis_command *command)
+/* i; where it is nil, the server of the first argument as a key. -1: nil, err are pushed. */
+static int server_of(lua_State *L, const struct fae_redis *redis, const struct fae_redis_command *command)
 {
     if (!lua_isnil(L, 2))
         return fae_redis_server_here(L, redis);
-    return command->n > 1 ? fae_redis_pick(redis, command->args[1].text, command->args[1].len) : 0;
+    return command->n > 1 ? (int)fae_redis_pick(redis, command->args[1].text, command->args[1].len) : 0;
 }
 
 /* redis_call(handle, i or nil, flags, cmd, ...) -> reply | nil, err.  Waits. flags: 1 = it may be sent again. */
@@ -522,11 +526,13 @@ static int l_redis_call(lua_State *L)
     int last = lua_gettop(L);
     struct fae_redis_args args;
     struct fae_redis_command command;
+    int server;
 
     if (!redis || !fae_redis_args_here(L, 4, last, &args))
         return 2;
     command = (struct fae_redis_command){ args.args, (unsigned)(last - 3) };
-    return call_and_wait(L, redis, server_of(L, redis, &command), &command, 1, false);
+    server = server_of(L, redis, &command);
+    return server < 0 ? 2 : call_and_wait(L, redis, (unsigned)server, &command, 1, false);
 }
 
 /* redis_batch(handle, i, flags, {{cmd, ...}, ...}) -> replies | nil, err.  Waits. Numbers in the lists become strings. */
@@ -535,11 +541,14 @@ static int l_redis_batch(lua_State *L)
     struct fae_redis *redis = fae_redis_pool_here(L);
     struct fae_redis_command *commands;
     unsigned n;
+    int server;
 
     if (!redis)
         return 2;
     commands = fae_redis_commands_here(L, 4, &n);
-    return commands ? call_and_wait(L, redis, fae_redis_server_here(L, redis), commands, n, true) : 2;
+    if (!commands || (server = fae_redis_server_here(L, redis)) < 0)
+        return 2;
+    return call_and_wait(L, redis, (unsigned)server, commands, n, true);
 }
 
 static const luaL_Reg functions[] = {

@@ -23,8 +23,8 @@ struct fae_redis_wait {
 
 /* The pool at 1; NULL: nil, err are pushed. */
 struct fae_redis *fae_redis_pool_here(lua_State *L);
-/* The number of a server at 2. */
-unsigned fae_redis_server_here(lua_State *L, const struct fae_redis *redis);
+/* The number of a server at 2; -1: nil, err are pushed: the pool has none of that number, perhaps since a reload. */
+int fae_redis_server_here(lua_State *L, const struct fae_redis *redis);
 
 struct fae_redis_wait *fae_redis_wait_new(struct fae_vm *vm);
 void fae_redis_wait_free(struct fae_redis_wait *wait);

@@ -167,12 +167,12 @@ static int l_redis_borrow(lua_State *L)
     struct fae_redis_lent *h;
     unsigned server;
     struct op *op;
-    int status;
+    int status, at;
     enum fae_err err;
 
-    if (!redis)
+    if (!redis || (at = fae_redis_server_here(L, redis)) < 0)
         return 2;
-    server = fae_redis_server_here(L, redis);
+    server = (unsigned)at;
     task = fae_task_may_wait(L, &status);
     if (!task)
         return status;

@@ -342,6 +342,17 @@ describe("scripts", function()
   end)
 end)
 
+describe("a server that a reload took away", function()
+  it("is an answer to who still has its number", function()
+    local core = require "fae.core"
+    local h = core.redis_open "main"
+    fails("BAD_ARGS", "no server 2", core.redis_call(h, 1, 0, "PING"))
+    fails("BAD_ARGS", "no server 2", core.redis_batch(h, 1, 0, { { "PING" } }))
+    fails("BAD_ARGS", "no server 2", core.redis_borrow(h, 1))
+    fails("BAD_ARGS", "no server 2", core.redis_server_name(h, 1))
+  end)
+end)
+
 describe("subscriptions", function()
   it("bring messages in order, from all servers, until they are stopped", function()
     local got = {}
