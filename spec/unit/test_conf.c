@@ -142,6 +142,10 @@ static const struct {
       "c.lua:4: memcache \"p11\": servers: all pools together may have 512 of them\n" },
     { "redis 'main' { servers = 'h' }",
       "c.lua:1: redis \"main\": servers must be HOST:PORT with a port of 1 to 65535, not \"h\"\n" },
+    { "redis 'main' { servers = 'h:1', max = 4, warm = 5 }",
+      "c.lua:1: redis \"main\": warm must be at most max (4), not 5\n" },
+    { "mysql 'main' { servers = 'h:1', user = 'u', max = 2, warm = 3 }",
+      "c.lua:1: mysql \"main\": warm must be at most max (2), not 3\n" },
     { "redis 'main' { servers = 'h:1', user = 'u' }", "c.lua:1: redis \"main\": user needs password\n" },
     { "mysql 'main' { servers = { 'h:1', 'h:2' }, user = 'u' }",
       "c.lua:1: mysql \"main\": servers: pool main must have one, which is written to; others are replicas, or pools of their "

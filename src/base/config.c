@@ -229,7 +229,7 @@ static const unsigned n_fence_opts = sizeof fence_opts / sizeof *fence_opts;
         OPT("wait_ms", MS, pool.wait_ms, "200", 1, MINUTES(1), NULL,                                                   \
             "milliseconds a call waits for a connection before it is answered POOL_BUSY"),                             \
         OPT("warm", UINT, pool.warm, "0", 0, 1000, NULL,                                                               \
-            "connections to each server that a worker keeps ready before they are needed")
+            "connections to each server that a worker keeps ready before they are needed; max at most")
 #define POOL_TIMES(OPT)                                                                                                \
     OPT("connect_timeout_ms", MS, pool.connect_timeout_ms, "1000", 1, MINUTES(1), NULL,                                \
         "milliseconds a connection may take to be ready, with its handshake and login"),                               \

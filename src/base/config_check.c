@@ -442,6 +442,7 @@ static bool server_twice(const char *list, char again[FAE_OPT_LIST_TEXT])
 static void check_pool(const struct teller *t, const char *section, unsigned index, const struct fae_config_pool *pool)
 {
     const struct fae_config_clash clash = { section, index, "servers", NULL };
+    const struct fae_config_clash warm = { section, index, "warm", "max" };
     char again[FAE_OPT_LIST_TEXT];
     unsigned n = count(pool->servers);
 
@@ -451,6 +452,8 @@ static void check_pool(const struct teller *t, const char *section, unsigned ind
         tell(t, &clash, "servers: pool %s may have %u of them, not %u", pool->name, FAE_POOL_SERVERS_MAX, n);
     if (server_twice(pool->servers, again))
         tell(t, &clash, "servers: pool %s has %.160s twice", pool->name, again);
+    if (pool->max && pool->warm > pool->max)
+        tell(t, &warm, "warm must be at most max (%" PRIu64 "), not %" PRIu64, pool->max, pool->warm);
 }
 
 static unsigned weight_of(const char *list)
