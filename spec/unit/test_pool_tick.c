@@ -181,6 +181,24 @@ static void some_are_kept_warm(void **state)
     assert_int_equal(t.n_alive, 2);
 }
 
+static void one_that_was_replaced_keeps_nothing_ready(void **state)
+{
+    struct asker a = { 0 };
+
+    (void)state;
+    t.rule.warm = 3;
+    with_idle(3);
+    assert_int_equal(borrow(&a, 0), FAE_OK);
+    fae_pool_retire(t.pool);
+    assert_int_equal(t.n_alive, 1);
+    fae_pool_tick(t.pool);
+    assert_int_equal(t.n_made, 3);
+    assert_false(fae_pool_quiet(t.pool));
+    fae_pool_give(a.conn, true);
+    assert_int_equal(t.n_alive, 0);
+    assert_true(fae_pool_quiet(t.pool));
+}
+
 /* ---- the node ---- */
 
 static void slots_are_the_nodes(void **state)
@@ -441,6 +459,7 @@ int main(void)
         TEST(what_is_idle_or_old_is_closed),
         TEST(what_is_old_is_not_lent),
         TEST(some_are_kept_warm),
+        TEST(one_that_was_replaced_keeps_nothing_ready),
         TEST(slots_are_the_nodes),
         TEST(shared_ones_take_slots_too),
         TEST(idle_ones_are_given_up_for_other_workers),

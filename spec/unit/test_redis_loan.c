@@ -407,6 +407,38 @@ static void the_pool_ends_while_one_is_lent(void **state)
     assert_int_equal(a.err, FAE_CLOSED);
 }
 
+static void one_that_was_replaced_keeps_nothing_ready(void **state)
+{
+    struct fae_redis_loan *loan;
+    struct asked a = { 0 };
+    int line;
+
+    (void)state;
+    t.entry.pool.warm = 1;
+    make_pool();
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\n1\r\n");
+    expect_reply(&a, "\"1\"");
+    line = t.peer;
+    t.peer = -1;
+    loan = borrow_new();
+    fae_redis_kind.retire(t.redis);
+    fae_redis_kind.tick(t.redis);
+    fae_redis_kind.tick(t.redis);
+    turns(3);
+    assert_int_equal(recv(line, t.in, 1, MSG_DONTWAIT), 0);
+    close(line);
+    assert_int_equal(COUNTED(connects), 2);
+    assert_int_equal(atomic_load(&fae_upstream_cell(row(), 0)->n_slots), 1);
+    assert_false(fae_redis_kind.quiet(t.redis));
+    fae_redis_give(loan, true);
+    assert_true(is_closed());
+    assert_true(fae_redis_kind.quiet(t.redis));
+    assert_int_equal(atomic_load(&fae_upstream_cell(row(), 0)->n_slots), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -427,6 +459,7 @@ int main(void)
         T(one_that_gave_up_hearing_misses_nothing),
         T(there_is_an_end_to_what_waits),
         T(the_pool_ends_while_one_is_lent),
+        T(one_that_was_replaced_keeps_nothing_ready),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,8 @@ static void retire(struct fae_backends *b, struct backend *backend)
 {
     fae_list_del(&backend->node);
     fae_list_add_tail(&b->retired, &backend->node);
+    if (backend->kind->retire)
+        backend->kind->retire(backend->pool);
 }
 
 static void adopt(struct fae_backends *b, const struct fae_backend_kind *kind, const struct fae_config_section *section,

@@ -38,6 +38,8 @@ struct fae_backend_kind {
     void (*free)(void *pool);
     void (*tick)(void *pool);        /* every FAE_TICK_MS */
     bool (*quiet)(const void *pool); /* nobody uses it: one that was replaced may be freed */
+    /* Told once, when it is replaced: it keeps nothing ready any more. NULL: it need not know. */
+    void (*retire)(void *pool);
 };
 
 /* redis.c, memcache.c, mysql.c */

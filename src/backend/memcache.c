@@ -129,4 +129,4 @@ struct fae_memcache_server *fae_memcache_server(const struct fae_memcache *m, un
     return m->servers[i];
 }
 
-const struct fae_backend_kind fae_memcache_kind = { "memcache", make, free_pool, tick, quiet };
+const struct fae_backend_kind fae_memcache_kind = { "memcache", make, free_pool, tick, quiet, NULL };

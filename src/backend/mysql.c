@@ -539,6 +539,15 @@ static void tick(void *pool)
         fae_mysql_server_tick(&m->servers[i]);
 }
 
+static void retire(void *pool)
+{
+    struct fae_mysql *m = pool;
+
+    m->retired = true;
+    for (unsigned i = 0; i < m->n_servers; i++)
+        fae_pool_retire(m->servers[i].pool);
+}
+
 static bool quiet(const void *pool)
 {
     const struct fae_mysql *m = pool;
@@ -549,4 +558,4 @@ static bool quiet(const void *pool)
     return true;
 }
 
-const struct fae_backend_kind fae_mysql_kind = { "mysql", make, end, tick, quiet };
+const struct fae_backend_kind fae_mysql_kind = { "mysql", make, end, tick, quiet, retire };

@@ -231,6 +231,6 @@ void fae_mysql_server_tick(struct fae_mysql_server *s)
     bool is_replica = s != s->mysql->servers;
 
     fae_pool_tick(s->pool);
-    if (is_replica && !s->lag_asked && s->site.loop->now_ms >= s->lag_next_ms)
+    if (is_replica && !s->mysql->retired && !s->lag_asked && s->site.loop->now_ms >= s->lag_next_ms)
         ask_lag(s);
 }

@@ -38,6 +38,7 @@ struct fae_mysql {
     struct fae_config_mysql config;
     struct fae_pool_rule rule;
     unsigned n_servers, next_replica;
+    bool retired;                     /* another one has its place */
     struct fae_mysql_server *servers; /* the first one is written to */
     struct fae_tls_ctx *tls;          /* NULL: none is wanted, or tls_why */
     char tls_why[200];

@@ -114,6 +114,9 @@ void fae_pool_slot_give(struct fae_pool *pool);
  * gave up a connection, and gives up some for other workers: idle ones, and those beyond an equal share. While the breaker is open and somebody asked within a minute, looks every 1.5 s whether the server
  * is there. */
 void fae_pool_tick(struct fae_pool *pool);
+/* Another one takes its place: it keeps nothing warm and nothing idle from now on, and serves who is there. From the
+ * loop. */
+void fae_pool_retire(struct fae_pool *pool);
 /* Nothing is borrowed and nobody waits. */
 bool fae_pool_quiet(const struct fae_pool *pool);
 /* For specs: for idle, life, checks and pauses so much more time has passed. */

@@ -313,7 +313,7 @@ void fae_pool_give(struct fae_pool_conn *conn, bool sound)
 
     FAE_ASSERT(conn->state == FAE_POOL_USED);
     conn->fresh = false;
-    if (!sound || is_over(conn, now_ms) || is_owed(pool))
+    if (!sound || is_over(conn, now_ms) || (pool->retired && pool->n_waiting == 0) || is_owed(pool))
         fae_pool_discard(conn);
     else if (!reset(conn))
         rest(conn, now_ms);

@@ -39,7 +39,7 @@ struct fae_pool {
     unsigned n_owed;     /* connections given back that are closed, for workers with less than their share ... */
     bool yields;         /* ... and none is made beyond our own; since the last tick */
     uint64_t random;
-    bool ended;
+    bool ended, retired;
     bool inside; /* a function of the kind's: what it tells us is settled later */
     bool *gone;  /* set when it is freed while it tells */
     char why[FAE_POOL_WHY];

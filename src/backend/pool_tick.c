@@ -28,6 +28,19 @@ static void expire(struct fae_pool *pool, uint64_t now_ms)
     }
 }
 
+static void close_idle(struct fae_pool *pool)
+{
+    while (pool->n_waiting == 0 && !fae_list_empty(&pool->conns[FAE_POOL_IDLE]))
+        fae_pool_discard(oldest_idle(pool));
+}
+
+void fae_pool_retire(struct fae_pool *pool)
+{
+    pool->retired = true;
+    pool->o.rule.warm = 0;
+    close_idle(pool);
+}
+
 /* One a tick, so that they are never all away. */
 static void check_one(struct fae_pool *pool, uint64_t now_ms)
 {
@@ -113,7 +126,7 @@ static void share(struct fae_pool *pool, uint64_t now_ms)
 
 static bool is_wanted(const struct fae_pool *pool, uint64_t now_ms)
 {
-    return pool->o.rule.warm > 0 || (pool->wanted_ms && now_ms < pool->wanted_ms + WANTED_MS);
+    return !pool->retired && (pool->o.rule.warm > 0 || (pool->wanted_ms && now_ms < pool->wanted_ms + WANTED_MS));
 }
 
 static bool is_open(const struct fae_pool *pool)
@@ -150,6 +163,8 @@ void fae_pool_tick(struct fae_pool *pool)
     uint64_t now_ms = fae_pool_now_ms(pool);
 
     expire(pool, now_ms);
+    if (pool->retired)
+        close_idle(pool);
     check_one(pool, now_ms);
     share(pool, now_ms);
     if (is_open(pool)) {

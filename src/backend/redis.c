@@ -211,7 +211,20 @@ static void tick(void *pool)
     for (unsigned i = 0; i < redis->n_servers; i++) {
         redis->servers[i].conn.message_max = fae_redis_message_max(redis); /* for replies */
         fae_redis_lines_tick(&redis->servers[i], now_ms);
+        if (redis->retired)
+            fae_redis_lines_retire(&redis->servers[i]);
         fae_pool_tick(redis->servers[i].pool);
+    }
+}
+
+static void retire(void *pool)
+{
+    struct fae_redis *redis = pool;
+
+    redis->retired = true;
+    for (unsigned i = 0; i < redis->n_servers; i++) {
+        fae_redis_lines_retire(&redis->servers[i]);
+        fae_pool_retire(redis->servers[i].pool);
     }
 }
 
@@ -225,4 +238,4 @@ static bool quiet(const void *pool)
     return redis->n_loans == 0;
 }
 
-const struct fae_backend_kind fae_redis_kind = { "redis", make, free_pool, tick, quiet };
+const struct fae_backend_kind fae_redis_kind = { "redis", make, free_pool, tick, quiet, retire };

@@ -53,6 +53,7 @@ struct fae_redis {
     char tls_why[256]; /* "": it is there, or nobody needs it */
     struct fae_selector *selector;
     unsigned n_servers, n_loans;
+    bool retired; /* another one has its place */
     uint64_t skipped_ms; /* fae_redis_skip */
     struct fae_redis_server servers[];
 };
@@ -72,6 +73,7 @@ void fae_redis_fail(struct fae_list *calls, struct fae_redis_call *call, enum fa
 void fae_redis_lines_init(struct fae_redis_server *server, unsigned n);
 void fae_redis_lines_fini(struct fae_redis_server *server); /* calls are told CLOSED */
 void fae_redis_lines_tick(struct fae_redis_server *server, uint64_t now_ms);
+void fae_redis_lines_retire(struct fae_redis_server *server); /* and after each tick: none that is idle stays */
 bool fae_redis_lines_quiet(const struct fae_redis_server *server);
 enum fae_err fae_redis_lines_call(struct fae_redis_server *server, struct fae_redis_call *call,
                                   const struct fae_redis_command *commands, unsigned n,

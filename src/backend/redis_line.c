@@ -434,7 +434,7 @@ void fae_redis_lines_tick(struct fae_redis_server *server, uint64_t now_ms)
 
     for (unsigned i = 0; i < server->n_lines; i++) {
         struct fae_redis_line *line = &server->lines[i];
-        bool warm = rule->warm > i;
+        bool warm = rule->warm > i && !server->redis->retired;
 
         if (line->old && fae_redis_conn_n(line->old) == 0)
             hang_up(line, &line->old, &line->old_has_slot);
@@ -443,9 +443,22 @@ void fae_redis_lines_tick(struct fae_redis_server *server, uint64_t now_ms)
         if (is_idle(line->conn) && rule->idle_ms && now_ms >= line->conn->used_ms + rule->idle_ms && !warm)
             hang_up(line, &line->conn, &line->has_slot);
         check(line, now_ms);
-        if (!line->conn && (warm || (line->retry_ms && now_ms < line->wanted_ms + WANTED_MS)) &&
+        if (!line->conn && !server->redis->retired &&
+            (warm || (line->retry_ms && now_ms < line->wanted_ms + WANTED_MS)) &&
             now_ms >= line->retry_ms && (!server->endpoint.tls || server->redis->tls) && take_slot(line))
             dial(line);
+    }
+}
+
+void fae_redis_lines_retire(struct fae_redis_server *server)
+{
+    for (unsigned i = 0; i < server->n_lines; i++) {
+        struct fae_redis_line *line = &server->lines[i];
+
+        if (is_idle(line->conn))
+            hang_up(line, &line->conn, &line->has_slot);
+        if (!line->conn)
+            give_slot(line, &line->has_slot);
     }
 }
 
