@@ -229,7 +229,12 @@ local function atomic_run(conn, plan, where)
     if result and not core.mysql_conn_in_transaction(conn) then -- a procedure may
       result, err = bad "it ended the transaction that it was part of: what was before it is done"
     end
-    if not result then return nil, at_element(i, #plan, err, 0) end
+    if not result then
+      if one.st.verb == "call" and err.code == "BACKEND" then -- it may have committed before it failed
+        err = core.err("UNKNOWN", err.message, { detail = err.detail })
+      end
+      return nil, at_element(i, #plan, err, 0)
+    end
     affected = affected + (tonumber(result.affected) or 0)
   end
   return { affected = affected }

@@ -235,6 +235,9 @@ def test_bulk(c, servers):
     assert err.text == "the lists are not equally long: pools 1, tables 2, hintIds 1, sqls 1, argv 1, cacheKeys 1"
     both_pools = statements(good[0]) + [{"pool": "User2", "sql": "DELETE FROM user"}]
     assert "lies in User2" in c.error("my.bulk_exec", both_pools, {"atomic": True}).text
+    servers[0].sql("DELIMITER //\nCREATE PROCEDURE ends() BEGIN COMMIT; SIGNAL SQLSTATE '45000'; END//\n", "g")
+    commits = statements("UPDATE t SET n = 77 WHERE id = 1", "CALL ends()")
+    assert c.error("my.bulk_exec", commits, {"atomic": True}).code == "UNKNOWN"
     assert c.error("my.bulk_exec", statements("BEGIN", good[0], "COMMIT")).code == "BAD_ARGS"
 
 
