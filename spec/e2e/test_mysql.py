@@ -335,6 +335,21 @@ def test_replicas():
                 assert c.call("shop.near", who, 1) == {"value": "primary"}
 
 
+def test_a_server_that_has_no_more_connections():
+    """Those that there are go on: the breaker stays closed."""
+    with Mariadb(["--max-connections=10"]) as full:
+        full.sql("CREATE DATABASE test")
+        with Node(pool("db", full, ", max = 20, wait_ms = 5000, timeout_ms = 5000"), servants={"shop.lua": SHOP},
+                  expect=["mysql db"]) as node:
+            clients = [node.client(timeout=60) for _ in range(30)]
+            for _ in range(3):
+                msgids = [c.start("shop.value", "SELECT SLEEP(0.1)") for c in clients]
+                codes = [c.finish(msgid).get("code") for c, msgid in zip(clients, msgids)]
+                assert codes == [None] * len(clients), codes
+            for c in clients:
+                c.close()
+
+
 def test_a_reload_while_a_transaction_is_open(server):
     """A pool that is replaced ends with its last call; one that stays as it is keeps its connections."""
     conf = pool("db", server, ", timeout_ms = 5000")

@@ -43,14 +43,14 @@ struct fae_memcache_server {
     int broken_errno;            /* ... for this reason */
     uint64_t retry_ms;           /* DOWN: not before */
     unsigned pause_ms;
-    bool checking;      /* a check is under way ... */
-    uint64_t check_ms;  /* ... and none before this */
-    bool silent;        /* the last one had no answer */
+    bool checking;       /* a check is under way ... */
+    uint64_t check_ms;   /* ... and none before this */
+    bool silent;         /* the last one had no answer */
     uint64_t skipped_ms; /* fae_memcache_server_skip */
-    uint64_t wanted_ms; /* the last call, let through or not */
-    uint64_t told_ms;   /* the last line of the log about a failure */
-    uint64_t ends_ms;   /* OPEN: it is too old then; 0: never */
-    uint64_t quiet_ms;  /* OPEN: since when nobody asks */
+    uint64_t wanted_ms;  /* the last call, let through or not */
+    uint64_t told_ms;    /* the last line of the log about a failure */
+    uint64_t ends_ms;    /* OPEN: it is too old then; 0: never */
+    uint64_t quiet_ms;   /* OPEN: since when nobody asks */
     struct fae_list waiting, asked;
     unsigned n_calls, n_live; /* in both; those that somebody waits for */
     size_t n_bytes;

@@ -238,9 +238,9 @@ static bool connected(struct fae_mysql_conn *c)
         fae_mysql_tls_free(&c->tls);
         return true;
     }
-    /* The server's own words, other than that it is full or ends: it is there, and does not let us in. */
-    tell_connected(c, number == 0 || number >= 2000 || number == 1040 || number == 1053 ? FAE_UNAVAILABLE : FAE_BACKEND,
-                   why_not(c));
+    /* The server's own words, other than that it ends: it is there, and does not let us in. That it is full (1040) is no
+     * reason to leave alone the connections that there are, which the breaker would. */
+    tell_connected(c, number == 0 || number >= 2000 || number == 1053 ? FAE_UNAVAILABLE : FAE_BACKEND, why_not(c));
     return false;
 }
 

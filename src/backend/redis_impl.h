@@ -23,14 +23,14 @@ struct fae_redis_line {
     struct fae_redis_conn *conn; /* NULL: none, the next call makes one */
     struct fae_redis_conn *old;  /* too old: ends with what is in flight on it */
     bool has_slot, old_has_slot;
-    uint64_t ends_ms;            /* conn is too old then; 0: never */
-    uint64_t retry_ms, pause_ms; /* no attempt before; 0: the last one was good */
-    unsigned n_useless;          /* connections in a row that were let in and never answered a call */
-    uint64_t wanted_ms;          /* a call wanted it last */
-    struct fae_redis_call check; /* a PING on a connection that is idle */
+    uint64_t ends_ms;               /* conn is too old then; 0: never */
+    uint64_t retry_ms, pause_ms;    /* no attempt before; 0: the last one was good */
+    unsigned n_useless;             /* connections in a row that were let in and never answered a call */
+    uint64_t wanted_ms;             /* a call wanted it last */
+    struct fae_redis_call check;    /* a PING on a connection that is idle */
     struct fae_redis_conn *checked; /* the one it is on; NULL: none is under way */
     uint64_t checked_ms, used_ms;   /* when it was sent, and what used_ms of its connection was */
-    char why[160];               /* the last attempt failed */
+    char why[160];                  /* the last attempt failed */
 };
 
 struct fae_redis_server {
