@@ -18,7 +18,7 @@ local flight = require "fae.flight"
 
 local M = {}
 
-local PREFIX = "my:query:"
+local PREFIX = "\0my:query:"
 local KEY_MAX = 1000
 local VALUE_MAX = 1048576
 local HOLD_MS = 60000 -- of marks: longer than a server goes on with a statement whose client is gone

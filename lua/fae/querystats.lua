@@ -17,7 +17,7 @@ local SLOW_LINES_MAX = 10 -- a second
 local PUBLISHED_MS = 60000
 local JSON_ROWS = 200 -- of those that took the most time
 local TOP_ROWS = 20
-local PREFIX = "my:stats:"
+local PREFIX = "\0my:stats:"
 local KEY_JSON, KEY_TOP = PREFIX .. "json", PREFIX .. "top" -- src/ops/mysql.c reads them
 
 local histogram = ffi.typeof("uint32_t[?]")

@@ -16,7 +16,7 @@ local M = {}
 
 local BUCKETS = 1024 -- FAE_SHARD_BUCKETS
 local KEY_MAX = 500
-local PREFIX = "my:shard:"
+local PREFIX = "\0my:shard:"
 -- What says that an entity may lie elsewhere by now, or that nobody knows.
 local doubtful = {
   UNAVAILABLE = true, UNKNOWN = true, TIMEOUT = true, CIRCUIT_OPEN = true, UNKNOWN_POOL = true, POOL_BUSY = true,

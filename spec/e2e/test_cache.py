@@ -126,6 +126,17 @@ def test_wrong_input_is_an_exact_error(node):
         assert c.call("lc.incr", "max", -1) == (1 << 63) - 2
 
 
+def test_the_nodes_own_keys_are_not_for_clients(node):
+    """Servant my keeps there on which shard an entity lies."""
+    key = "\0my:shard:U:5"
+    with node.client() as c:
+        for method, args in [("set", ["U3"]), ("add", ["U3"]), ("replace", ["U3"]), ("cas", ["U3", 1]), ("incr", [1]),
+                             ("del", []), ("touch", [1]), ("fae_del", [])]:
+            err = c.error("lc." + method, key, *args)
+            assert err.code == "BAD_ARGS" and "zero byte" in err.text, method
+        assert c.call("lc.get", key) is None
+
+
 def test_old_calls_with_their_context_first(node):
     ctx = {"rid": 7, "reason": "call.lc", "uid": 9}
     with Client(node.tcp) as c:

@@ -15,7 +15,7 @@ describe("fae.querycache", function()
 
   before_each(function()
     asked, stored = 0, 1
-    fae.cache.del "my:query:k"
+    fae.cache.del "\0my:query:k"
   end)
 
   local function ask(ms)
@@ -129,7 +129,7 @@ describe("fae.querycache", function()
 
   it("keeps nothing after a write of which nobody knows", function()
     for _, code in ipairs { "UNKNOWN", "TIMEOUT", "CANCELLED" } do
-      fae.cache.del "my:query:k"
+      fae.cache.del "\0my:query:k"
       local _, err = here.write("k", "t", function() return nil, fae.err(code, "x") end)
       assert.equal(code, err.code)
       asked = 0
@@ -154,10 +154,10 @@ describe("fae.querycache", function()
   it("does not mind when entries are pushed out in between", function()
     local got = fae.parallel { function() return read(here, 30) end, function()
       fae.sleep(10)
-      fae.cache.del "my:query:k" -- the mark of the read
+      fae.cache.del "\0my:query:k" -- the mark of the read
       return here.write("k", "t", function()
         stored = 2
-        fae.cache.del "my:query:k" -- that of the write
+        fae.cache.del "\0my:query:k" -- that of the write
         return rows(0)
       end)
     end }
@@ -232,7 +232,7 @@ describe("fae.querycache", function()
 
   it("takes no nonsense for a value", function()
     for _, text in ipairs { "\130", "\130\1", "\130\161a\1\161b\1", "\130\193\193", "x", "", "\144" } do
-      fae.cache.set("my:query:k", text)
+      fae.cache.set("\0my:query:k", text)
       assert.equal(1, value(read(here)), text)
     end
   end)

@@ -21,7 +21,7 @@ describe("fae.shard", function()
   end
 
   after_each(function()
-    for i = 1, 30 do fae.cache.del("my:shard:UserShard:" .. i) end
+    for i = 1, 30 do fae.cache.del("\0my:shard:UserShard:" .. i) end
     fake.remove()
   end)
 

@@ -53,7 +53,7 @@ struct fae_redis {
     char tls_why[256]; /* "": it is there, or nobody needs it */
     struct fae_selector *selector;
     unsigned n_servers, n_loans;
-    bool retired; /* another one has its place */
+    bool retired;        /* another one has its place */
     uint64_t skipped_ms; /* fae_redis_skip */
     struct fae_redis_server servers[];
 };

@@ -444,8 +444,8 @@ void fae_redis_lines_tick(struct fae_redis_server *server, uint64_t now_ms)
             hang_up(line, &line->conn, &line->has_slot);
         check(line, now_ms);
         if (!line->conn && !server->redis->retired &&
-            (warm || (line->retry_ms && now_ms < line->wanted_ms + WANTED_MS)) &&
-            now_ms >= line->retry_ms && (!server->endpoint.tls || server->redis->tls) && take_slot(line))
+            (warm || (line->retry_ms && now_ms < line->wanted_ms + WANTED_MS)) && now_ms >= line->retry_ms &&
+            (!server->endpoint.tls || server->redis->tls) && take_slot(line))
             dial(line);
     }
 }

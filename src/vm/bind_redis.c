@@ -64,8 +64,8 @@ int fae_redis_server_here(lua_State *L, const struct fae_redis *redis)
 
     if (i >= 0 && i < fae_redis_n_servers(redis))
         return (int)i;
-    fae_nil_err(L, FAE_BAD_ARGS, "redis %s: the pool has no server %d, but %d", ((struct handle *)lua_touserdata(L, 1))->name,
-                (int)i + 1, (int)fae_redis_n_servers(redis));
+    fae_nil_err(L, FAE_BAD_ARGS, "redis %s: the pool has no server %d, but %d",
+                ((struct handle *)lua_touserdata(L, 1))->name, (int)i + 1, (int)fae_redis_n_servers(redis));
     return -1;
 }
 
