@@ -29,7 +29,7 @@ export LC_ALL = C.UTF-8
 BUILD_DEPS = make gcc libc6-dev binutils pkg-config libluajit-5.1-dev libevent-dev libjansson-dev libmsgpack-dev \
 	libxxhash-dev lua-cjson-dev libssl-dev libseccomp-dev liblmdb-dev libhiredis-dev libmariadb-dev
 TEST_DEPS = git libcmocka-dev libmemcached-dev lua-busted lua-check python3 python3-msgpack python3-pytest neovim python3-pynvim \
-	php-cli php-msgpack php-redis php-fpm nginx-light phpunit clang llvm clang-format clang-tidy libclang-rt-14-dev redis-server \
+	php-cli php-msgpack php-redis php-mysql php-fpm nginx-light phpunit clang llvm clang-format clang-tidy libclang-rt-14-dev redis-server \
 	memcached nutcracker mariadb-server faketime procps iproute2 nftables curl openssl prometheus $(if $(shell command -v npm),,nodejs npm)
 
 DEPS = $(BUILD_DEPS) $(TEST_DEPS)

@@ -40,7 +40,8 @@ def start_server(bench, installed):
     if made.returncode:
         raise Failed(f"mariadb-install-db: {made.stdout[-500:]}")
     argv = [installed("mariadbd"), "--no-defaults", "--user=" + getpass.getuser(), "--datadir=" + data, f"--port={port}",
-            "--bind-address=127.0.0.1", f"--socket={data}/s.sock", f"--pid-file={data}/pid", "--skip-name-resolve"]
+            "--bind-address=127.0.0.1", f"--socket={data}/s.sock", f"--pid-file={data}/pid", "--skip-name-resolve",
+            "--max-connections=1000", "--back-log=1000", "--log-warnings=0"]  # of ended clients, until the pipe is full
     server = Server("mariadb", argv, [f"tcp://127.0.0.1:{port}"])
     made = subprocess.run([installed("mariadb"), "--no-defaults", "-uroot", f"--socket={data}/s.sock", "-e", TABLE, "mysql"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -29,6 +29,7 @@ import mysql  # noqa: E402
 import procs  # noqa: E402
 import tls  # noqa: E402
 import web  # noqa: E402
+import webmysql  # noqa: E402
 from procs import Failed, Server, free_port, measure, say  # noqa: E402
 from reload import reload_memory, reload_under_load  # noqa: E402
 
@@ -485,6 +486,7 @@ ONE = ("-c", "50", "-p", "1")
 MANY = ("-c", "50", "-p", "16")
 SHORT = ("-c", "100", "--connect-per-call")
 PAGES = ("-c", "8")
+CROWD = ("-c", "500")
 
 
 class Row:
@@ -564,6 +566,14 @@ ROWS = [
         web.redis_page("calls_per_s", ask, raw, "redis.php?by=batch", *PAGES), None),
     Row("php-redis-p99", "p99 of that page over direct, 300/s",
         web.redis_page("p99_us", ask, raw, "redis.php?by=node", *PAGES, "--rate", "300"), None),
+    Row("php-mysql", "5 mysql rows of a page, node over direct, /s",
+        webmysql.page("calls_per_s", (installed, ask, raw), *PAGES), 2.5, least=True),
+    Row("php-mysql-batch", "the same, in one batch",
+        webmysql.page("calls_per_s", (installed, ask, raw), *PAGES, ways=("batch", "direct")), None),
+    Row("php-mysql-p99", "p99 of that page over direct, 300/s",
+        webmysql.page("p99_us", (installed, ask, raw), *PAGES, "--rate", "300"), None),
+    Row("php-mysql-500", "connections of mariadb, 500 php workers",
+        webmysql.page("connections", (installed, ask, raw), *CROWD, children=500), 40, unit=""),
     Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),
     Row("reload-load", "p99 under 10 reloads/s over quiet", reload_under_load, 2.0, rounds=1),
     Row("reload-rss", "RSS after 1,000 good + 1,000 bad reloads", reload_memory, 1.05, rounds=1),
