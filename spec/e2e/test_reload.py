@@ -487,7 +487,7 @@ def test_timers_tasks_and_state_over_a_reload():
 
 def test_rss_stays_flat_over_good_and_bad_reloads():
     """A servant with a timer, a spawned loop, a helper and a 1 MB upvalue. 1,000 + 1,000 when long."""
-    n, warm = (1000, 80) if LONG else (120, 20)
+    n, warm = (1000, 80) if LONG else (60, 20)
     heavy = TICKING % "x" + """
 local big = {}
 for i = 1, 1000 do big[i] = ("%d "):format(i):rep(500) end

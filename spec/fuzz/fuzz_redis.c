@@ -6,9 +6,9 @@
 #include "fuzz.h"
 
 #include "backend/redis_wire.h"
+#include "base/limits.h"
 
 #define REPLY_MAX 300u /* so that short inputs have replies that are too long */
-#define DEPTH_MAX 10u  /* more than hiredis takes */
 
 /* Nothing that was read is forgotten. */
 struct heard {
@@ -23,7 +23,7 @@ static const uint8_t *walk(const uint8_t *p, const uint8_t *end, unsigned depth)
     struct fae_redis_item item;
 
     FAE_ASSERT(p < end);
-    FAE_ASSERT(depth < DEPTH_MAX);
+    FAE_ASSERT(depth <= FAE_DEPTH_MAX);
     p = fae_redis_item(p, &item);
     FAE_ASSERT(p <= end);
     if (item.type == FAE_REDIS_ARRAY)
