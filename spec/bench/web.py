@@ -103,7 +103,7 @@ class Site:
     def pool(self):
         """The node's, with as many connections as it has when nobody says a number."""
         if self.mysql:
-            return f'mysql "main" {{ servers = "{self.mysql}", user = "page", password = "secret", db = "test" }}'
+            return f'mysql "main" {{ servers = "{self.mysql}", user = "page", password = "secret", db = "test", wait_ms = 2000 }}'
         return f'redis "main" {{ servers = "{self.redis}" }}' if self.redis else ""
 
     def start_node(self, bench, programs):
