@@ -41,7 +41,7 @@ class ChaosProxy(Server):
 
     def __init__(self, to, addr="127.0.0.1:0", seed=1, **rules):
         super().__init__(addr)
-        self.to, self.rng, self.n_hurt = to, random.Random(seed), {}
+        self.to, self.rng, self.n_hurt, self.spared = to, random.Random(seed), {}, {}
         self.rules = {name: default for name, (default, _) in RULES.items()}
         self._set(rules)
 
@@ -54,8 +54,14 @@ class ChaosProxy(Server):
         self.stage.call(self._set, rules)
 
     def hits(self, rule):
+        """True in so many of the times as the rule says: at random, but never twice as long apart as that is on average."""
         share = self.rules[rule]
-        if not share or self.rng.random() >= share:
+        if not share:
+            return False
+        left = self.spared.get((rule, share), self.rng.random() / share) - 1
+        hit = left <= 0
+        self.spared[rule, share] = left + self.rng.uniform(1, 2 / share - 1) if hit else left
+        if not hit:
             return False
         self.n_hurt[rule] = self.n_hurt.get(rule, 0) + 1
         return True
