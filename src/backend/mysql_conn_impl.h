@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What mysql_conn.c (the socket, connecting, steps) and mysql_run.c (a statement and what comes of it) share.
+ * What mysql_conn.c (the socket, steps), mysql_connect.c (connecting) and mysql_run.c (a statement and what comes of it)
+ * share.
  */
 #ifndef FAE_BACKEND_MYSQL_CONN_IMPL_H
 #define FAE_BACKEND_MYSQL_CONN_IMPL_H
@@ -88,6 +89,18 @@ struct fae_mysql_conn {
 /* mysql_conn.c */
 void fae_mysql_watch_for(struct fae_mysql_conn *c, int waits);
 void fae_mysql_unwatch(struct fae_mysql_conn *c);
+/* From now on the library reads no more at once than a turn of the loop may take. */
+void fae_mysql_read_in_turns(struct fae_mysql_conn *c);
+
+/* mysql_connect.c. Begins to connect to the first of these addresses; the others are tried after it. */
+void fae_mysql_connect_to(struct fae_mysql_conn *c, const struct fae_addr *addrs, unsigned n);
+void fae_mysql_on_resolved(struct fae_resolve *resolve, enum fae_err err, const struct fae_addr *addrs, unsigned n,
+                           const char *why);
+/* As the library's _start functions: what is waited for; 0: it is complete, or failed. */
+int fae_mysql_begin_connect(struct fae_mysql_conn *c);
+int fae_mysql_begin_reset(struct fae_mysql_conn *c);
+/* It is complete. True: another address is tried. False: its owner was told, and it may be gone. */
+bool fae_mysql_connected(struct fae_mysql_conn *c);
 
 /* mysql_run.c. A row, by the library and on its own stack. */
 int fae_mysql_put_row(MYSQL_STMT *stmt, unsigned char *row, unsigned long len);
