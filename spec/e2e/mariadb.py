@@ -56,8 +56,8 @@ class Mariadb(Process):
         assert self.process.poll() is None, "mariadbd ended"
         return self.client("SELECT 1").returncode == 0
 
-    def client(self, text, db=None):
-        return subprocess.run(["mariadb", "--no-defaults", "--user=root", "--socket=" + self.socket, "--batch",
+    def client(self, text, db=None, user="root"):
+        return subprocess.run(["mariadb", "--no-defaults", "--user=" + user, "--socket=" + self.socket, "--batch",
                                "--skip-column-names", "--default-character-set=utf8mb4"] + ([db] if db else []),
                               input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               timeout=30 * harness.SLOW)
@@ -69,9 +69,9 @@ class Mariadb(Process):
         return [line.split("\t") for line in done.stdout.decode().splitlines()]
 
     @contextlib.contextmanager
-    def session(self):
+    def session(self, user="root"):
         """A connection that stays: a function that runs statements on it."""
-        process = subprocess.Popen(["mariadb", "--no-defaults", "--user=root", "--socket=" + self.socket, "--batch",
+        process = subprocess.Popen(["mariadb", "--no-defaults", "--user=" + user, "--socket=" + self.socket, "--batch",
                                     "--skip-column-names", "--unbuffered"], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE)
 

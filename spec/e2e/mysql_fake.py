@@ -16,13 +16,13 @@ def packet(number, body):
     return struct.pack("<I", len(body))[:3] + bytes([number & 255]) + body
 
 
-def greeting(rnd=None, tls=False):
+def greeting(rnd=None, tls=False, number=7):
     version = b"5.5.5-10.11.6-MariaDB"
     plugin = b"mysql_native_password"
     if rnd and rnd.random() < 0.3:
         plugin = rnd.choice([b"mysql_clear_password", b"dialog", b"caching_sha2_password", b"../../x", b"x" * 300, b""])
     flags = struct.pack("<HBHHB", 0xfffe if tls else 0xf7fe, 45, 2, 0x003f, 21)
-    body = (b"\x0a" + version + b"\0" + struct.pack("<I", 7) + b"abcdefgh\0" + flags + b"\0" * 10 +
+    body = (b"\x0a" + version + b"\0" + struct.pack("<I", number) + b"abcdefgh\0" + flags + b"\0" * 10 +
             b"abcdefghijkl\0" + plugin + b"\0")
     return packet(0, body)
 
@@ -208,3 +208,44 @@ class Endless(Fake):
                     sock.sendall(columns)
         except OSError:
             pass
+
+
+class Holding(Fake):
+    """Numbers its connections, holds each SLEEP until it is told to KILL it, and says that it is up for up_s. Told to,
+    it closes what it holds when it is asked for that: before it answers. kills: the numbers that it was told."""
+
+    def __init__(self, up_s, closes=False):
+        self.up_s, self.closes, self.kills, self.held, self.n_asked = up_s, closes, [], {}, 0
+        super().__init__([0])
+
+    def _serve(self, sock, rnd):
+        with self.lock:
+            number = self.n_connections
+        try:
+            with sock:
+                sock.sendall(greeting(number=number))
+                self._read(sock)
+                sock.sendall(packet(2, OK))
+                while True:
+                    command = self._read(sock)
+                    if b"SLEEP" in command:
+                        self.held[number] = threading.Event()
+                        self.held[number].wait(30)
+                        return
+                    sock.sendall(self._answer(command))
+        except (OSError, EOFError):
+            pass
+
+    def _answer(self, command):
+        if b"Uptime" in command:
+            self.n_asked += 1
+            if self.closes:
+                for event in self.held.values():
+                    event.set()
+                threading.Event().wait(0.1)
+            return (packet(1, b"\2") + packet(2, column(b"Variable_name", 253)) + packet(3, column(b"Value", 253)) +
+                    packet(4, EOF) + packet(5, lenenc(b"Uptime") + lenenc(b"%d" % self.up_s)) + packet(6, EOF))
+        if command[1:5] == b"KILL":
+            self.kills.append(int(command[6:]))
+            self.held[self.kills[-1]].set()
+        return packet(1, OK)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fae.mysql with real mariadb-servers: specs of backends/ run by `fae test -c`, then what needs a node, and servers
 that are killed, stopped and started again."""
+import contextlib
+import os
 import ssl
 import time
 
@@ -8,7 +10,7 @@ import pytest
 
 from harness import LONG, SLOW, Node, RpcError, free_port, wait_until
 from mariadb import Mariadb
-from mysql_fake import Endless, Fake
+from mysql_fake import Endless, Fake, Holding
 from test_redis import run_spec
 from test_tls import certs  # noqa: F401
 
@@ -229,6 +231,17 @@ def test_a_server_that_is_stopped(server, node):
         wait_until("it is served again", lambda: c.call("shop.value", "SELECT 1") == {"value": 1}, 20)
 
 
+ANY = """
+local fae = require "fae"
+local any = fae.servant "any"
+any.method("exec", { timeout_ms = 20000 }, function(call, name, sql)
+  local done, err = fae.mysql(name):exec(sql)
+  return not done and err.code or nil
+end)
+return any
+"""
+
+
 LIAR = """
 local fae = require "fae"
 local liar = fae.servant "liar"
@@ -348,6 +361,55 @@ def test_a_server_that_has_no_more_connections():
                 assert codes == [None] * len(clients), codes
             for c in clients:
                 c.close()
+
+
+def test_a_query_is_ended_on_a_server_that_has_no_more_connections():
+    """By the connection that is given back next."""
+    with Mariadb(["--max-connections=10"]) as full, contextlib.ExitStack() as stack:
+        full.sql("CREATE DATABASE test; CREATE USER web@localhost, web@127.0.0.1; GRANT ALL ON test.* TO web@127.0.0.1")
+        conf = pool("db", full, ", max = 4, timeout_ms = 20000").replace("root", "web")
+        with Node(conf, servants={"shop.lua": SHOP}, expect=["mysql db"]) as node, node.client() as c:
+            d, root = node.client(), stack.enter_context(full.session())
+            sessions = [stack.enter_context(full.session(user="web")) for _ in range(7)]
+            for session in sessions:
+                session("SELECT GET_LOCK('busy', 0)")
+
+            def runs(text):
+                return root("SELECT id FROM information_schema.processlist WHERE info LIKE '%s%%'" % text)
+            d.start("shop.value", "SELECT SLEEP(15)")
+            other = c.start("shop.value", "SELECT GET_LOCK('busy', 15)")
+            wait_until("both run", lambda: runs("SELECT SLEEP") and runs("SELECT GET_LOCK"))
+            wait_until("it is full", lambda: full.client("SELECT 1", user="web").returncode != 0)
+            d.close()
+            time.sleep(0.2)
+            assert runs("SELECT SLEEP")
+            sessions[0]("DO RELEASE_LOCK('busy')")
+            assert c.finish(other) == {"value": 1}
+            wait_until("it is ended", lambda: not runs("SELECT SLEEP"), 5)
+
+
+def test_a_number_that_may_be_anothers_is_not_killed():
+    """A server that was started again, or has ended the connection itself, hears no KILL."""
+    fakes = {"same": Holding(1000), "young": Holding(0), "closing": Holding(1000, closes=True)}
+    conf = "".join('mysql "%s" { servers = "%s", user = "root", timeout_ms = 300, breaker_percent = 0 }\n'
+                   % (name, fake.addr) for name, fake in fakes.items())
+    with Node(conf, servants={"any.lua": ANY}, expect=["mysql"]) as node, node.client() as c:
+        for name in fakes:
+            assert c.call("any.exec", name, "UPDATE t SET a = 1") is None
+        n_fds = len(os.listdir("/proc/%d/fd" % node.worker_pids()[0]))
+        time.sleep(2.5)  # more than an uptime of 0 s may mean
+        for n in 1, 2:  # the second one's connection is new
+            for name, fake in fakes.items():
+                assert c.call("any.exec", name, "UPDATE t SET a = SLEEP(9)") == "UNKNOWN"
+                wait_until("%s was asked" % name, lambda: fake.n_asked == n)
+        wait_until("they are killed", lambda: len(fakes["same"].kills) == 2 and fakes["young"].kills)
+        assert 1 not in fakes["young"].kills, "a connection of before the server began was killed"
+        assert len(fakes["young"].kills) == 1 and fakes["closing"].kills == []
+        for name in fakes:
+            assert c.call("any.exec", name, "UPDATE t SET a = 1") is None
+        wait_until("no socket is kept", lambda: len(os.listdir("/proc/%d/fd" % node.worker_pids()[0])) <= n_fds)
+    for fake in fakes.values():
+        fake.close()
 
 
 def test_a_reload_while_a_transaction_is_open(server):

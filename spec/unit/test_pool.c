@@ -90,6 +90,27 @@ static void the_newest_idle_one_is_lent(void **state)
     assert_ptr_equal(a.conn, first);
 }
 
+static void an_idle_one_is_lent_to_nobody_who_waits_behind_others(void **state)
+{
+    struct fae_pool_conn *conn;
+    struct asker a[5] = { 0 };
+
+    (void)state;
+    with_idle(4);
+    conn = fae_pool_borrow_idle(t.pool);
+    assert_non_null(conn);
+    assert_int_equal(NOW(used), 1);
+    fae_pool_give(conn, true);
+    for (unsigned i = 0; i < 4; i++)
+        a[i] = borrowed();
+    assert_null(fae_pool_borrow_idle(t.pool));
+    assert_int_equal(t.n_made, 4); /* none is made for it */
+    assert_int_equal(borrow(&a[4], 0), FAE_MORE);
+    give(&a[0], true);
+    assert_null(fae_pool_borrow_idle(t.pool)); /* it is his who waits */
+    until_told(1);
+}
+
 static void there_are_no_more_attempts_than_askers(void **state)
 {
     struct asker a[6] = { 0 };
@@ -460,6 +481,7 @@ int main(void)
         TEST(a_rule_is_the_configurations),
         TEST(a_connection_is_made_lent_and_kept),
         TEST(the_newest_idle_one_is_lent),
+        TEST(an_idle_one_is_lent_to_nobody_who_waits_behind_others),
         TEST(there_are_no_more_attempts_than_askers),
         TEST(who_comes_later_does_not_come_first),
         TEST(who_cancels_is_not_told),

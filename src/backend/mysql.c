@@ -95,10 +95,7 @@ static void let_go(struct fae_mysql_call *call, bool sound)
 /* Whatever it does on the server is ended there, and its connection is dropped. */
 static void cut(struct fae_mysql_call *call)
 {
-    struct fae_mysql_server *s = call->to;
-    struct fae_mysql_conn *conn = call->conn;
-
-    fae_mysql_server_kill(s, fae_mysql_conn_id(conn));
+    fae_mysql_kill_add(&call->to->kill, call->conn);
     let_go(call, false);
 }
 
@@ -553,7 +550,7 @@ static bool quiet(const void *pool)
     const struct fae_mysql *m = pool;
 
     for (unsigned i = 0; i < m->n_servers; i++)
-        if (!fae_pool_quiet(m->servers[i].pool))
+        if (!fae_pool_quiet(m->servers[i].pool) || !fae_mysql_kill_quiet(&m->servers[i].kill))
             return false;
     return true;
 }

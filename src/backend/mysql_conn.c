@@ -7,6 +7,7 @@
 #include "backend/mysql_conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -356,6 +357,25 @@ unsigned long fae_mysql_conn_id(const struct fae_mysql_conn *c)
     return c->my ? c->my->thread_id : 0;
 }
 
+const struct fae_addr *fae_mysql_conn_addr(const struct fae_mysql_conn *c)
+{
+    return &c->addrs[c->addr];
+}
+
+uint64_t fae_mysql_conn_since_ms(const struct fae_mysql_conn *c)
+{
+    return c->since_ms;
+}
+
+int fae_mysql_conn_keep_socket(struct fae_mysql_conn *c)
+{
+    int fd = !has_socket(c) ? -1 : c->tls ? fae_mysql_tls_socket(c->tls) : (int)mysql_get_socket(c->my);
+
+    fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    c->kept = fd >= 0;
+    return fd;
+}
+
 bool fae_mysql_conn_is_idle(const struct fae_mysql_conn *c)
 {
     return c->step == FAE_MYSQL_S_IDLE;
@@ -391,11 +411,9 @@ bool fae_mysql_conn_in_transaction(const struct fae_mysql_conn *c)
 
 /* ---- life ---- */
 
-struct fae_mysql_conn *fae_mysql_conn_new(const struct fae_mysql_site *site, fae_mysql_told_fn told, void *arg)
+static struct fae_mysql_conn *new_conn(const struct fae_mysql_site *site, fae_mysql_told_fn told, void *arg)
 {
     struct fae_mysql_conn *c = fae_zalloc(sizeof *c);
-    struct fae_addr addrs[FAE_RESOLVE_ADDRS];
-    unsigned n;
 
     c->site = site;
     c->told = told;
@@ -404,9 +422,27 @@ struct fae_mysql_conn *fae_mysql_conn_new(const struct fae_mysql_site *site, fae
     c->resolve.done = fae_mysql_on_resolved;
     fae_mysql_stmts_init(&c->stmts, (unsigned)site->config->statements);
     fae_timer_init(&c->soon, site->loop, on_soon, c);
+    return c;
+}
+
+struct fae_mysql_conn *fae_mysql_conn_new(const struct fae_mysql_site *site, fae_mysql_told_fn told, void *arg)
+{
+    struct fae_mysql_conn *c = new_conn(site, told, arg);
+    struct fae_addr addrs[FAE_RESOLVE_ADDRS];
+    unsigned n;
+
     c->step = FAE_MYSQL_S_RESOLVE;
     if (fae_resolve(site->resolver, &site->endpoint, &c->resolve, addrs, &n) == FAE_OK)
         fae_mysql_connect_to(c, addrs, n);
+    return c;
+}
+
+struct fae_mysql_conn *fae_mysql_conn_new_at(const struct fae_mysql_site *site, const struct fae_addr *addr,
+                                             fae_mysql_told_fn told, void *arg)
+{
+    struct fae_mysql_conn *c = new_conn(site, told, arg);
+
+    fae_mysql_connect_to(c, addr, 1);
     return c;
 }
 
@@ -422,8 +458,9 @@ void fae_mysql_conn_break(struct fae_mysql_conn *c)
     c->run = NULL; /* put_row has nowhere to put anything */
     fae_timer_stop(&c->soon);
     fae_mysql_unwatch(c);
+    /* Whatever is tried on it ends at once. Where somebody kept the socket the server's end of it must still be seen. */
     if (has_socket(c))
-        shutdown((int)mysql_get_socket(c->my), SHUT_RDWR); /* whatever is tried on it ends at once */
+        shutdown((int)mysql_get_socket(c->my), c->kept && !c->tls ? SHUT_WR : SHUT_RDWR);
     give_up(c);
     if (c->closing)
         fae_mysql_stmts_closed(&c->stmts, c->closing);

@@ -17,6 +17,7 @@
 #include "backend/pool.h"
 #include "base/buf.h"
 #include "base/endpoint.h"
+#include "net/addr.h"
 
 struct fae_config_mysql;
 struct fae_mysql_conn;
@@ -94,6 +95,9 @@ void fae_mysql_run_fini(struct fae_mysql_run *run);
 
 /* Begins to connect; how long that may take is for whoever asked. */
 struct fae_mysql_conn *fae_mysql_conn_new(const struct fae_mysql_site *site, fae_mysql_told_fn told, void *arg);
+/* The same at one address, whatever the name stands for now. */
+struct fae_mysql_conn *fae_mysql_conn_new_at(const struct fae_mysql_site *site, const struct fae_addr *addr,
+                                             fae_mysql_told_fn told, void *arg);
 /* Ends it at once, whatever it was doing; nobody is told. NULL is fine. */
 void fae_mysql_conn_free(struct fae_mysql_conn *conn);
 
@@ -104,6 +108,12 @@ struct fae_pool_conn *fae_mysql_conn_base(struct fae_mysql_conn *conn);
 struct fae_mysql_conn *fae_mysql_conn_of(struct fae_pool_conn *base);
 /* The server's number for it. */
 unsigned long fae_mysql_conn_id(const struct fae_mysql_conn *conn);
+/* Where it goes, and since when it has that number (fae_now_ms). */
+const struct fae_addr *fae_mysql_conn_addr(const struct fae_mysql_conn *conn);
+uint64_t fae_mysql_conn_since_ms(const struct fae_mysql_conn *conn);
+/* A second descriptor of its socket, the caller's: whatever becomes of the connection, it stays open until that is closed.
+ * -1: the socket is closed already, or no descriptor was left. */
+int fae_mysql_conn_keep_socket(struct fae_mysql_conn *conn);
 /* A statement may be run on it. */
 bool fae_mysql_conn_is_idle(const struct fae_mysql_conn *conn);
 /* It is idle, and nothing came on it that nobody asked for. Asks the system. */

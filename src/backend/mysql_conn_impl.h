@@ -52,6 +52,8 @@ struct fae_mysql_conn {
     int waits;   /* what the library waits for: MYSQL_WAIT_READ and so on; 0: nothing is in flight */
     bool begins; /* soon: the step is begun; false: it is complete */
     bool sound;
+    bool kept;         /* somebody has another descriptor of its socket */
+    uint64_t since_ms; /* connected */
     struct fae_timer soon;
     struct fae_watch watch;
     int fd;

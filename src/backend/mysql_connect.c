@@ -12,6 +12,7 @@
 
 #include "backend/mysql_conn_impl.h"
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/config.h"
 
 static void new_handle(struct fae_mysql_conn *c)
@@ -123,6 +124,7 @@ bool fae_mysql_connected(struct fae_mysql_conn *c)
     unsigned number = mysql_errno(c->my);
 
     if (c->made) {
+        c->since_ms = fae_now_ms();
         fae_mysql_read_in_turns(c);
         fae_mysql_watch_for(c, MYSQL_WAIT_READ);
         tell_connected(c, FAE_OK, "");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What a pool of connections asks for, KILL, and how far a replica is behind.
+ * What a pool of connections asks for, and how far a replica is behind.
  */
 #include "backend/mysql_server.h"
 
@@ -16,7 +16,6 @@
 
 #define LAG_EVERY_MS 1000u
 #define LAG_KEEP_MS 3000u /* how long an answer is believed */
-#define KILL_MS 2000u     /* that ending queries may take */
 
 /* ---- what the pool asks for ---- */
 
@@ -63,75 +62,6 @@ static void pool_check(struct fae_pool_conn *base)
 }
 
 static const struct fae_pool_ops pool_ops = { pool_connect, pool_close, pool_reset, pool_check };
-
-/* ---- ending queries ---- */
-
-static void kill_next(struct fae_mysql_server *s);
-
-static void stop_killing(struct fae_mysql_server *s)
-{
-    fae_timer_stop(&s->kill_limit);
-    fae_mysql_conn_free(s->killer);
-    s->killer = NULL;
-    s->n_kills = 0;
-}
-
-static void on_kill_late(void *arg)
-{
-    struct fae_mysql_server *s = arg;
-
-    FAE_WARN("%s: %u queries could not be ended on it in time", s->label, s->n_kills);
-    stop_killing(s);
-}
-
-static void on_killed(struct fae_mysql_run *run, enum fae_mysql_end end)
-{
-    struct fae_mysql_server *s = FAE_CONTAINER(run, struct fae_mysql_server, kill_run);
-
-    if (end <= FAE_MYSQL_END_ARGS) /* an error: it has ended by itself */
-        kill_next(s);
-    else
-        stop_killing(s);
-}
-
-static void kill_next(struct fae_mysql_server *s)
-{
-    if (s->n_kills == 0) {
-        stop_killing(s);
-        return;
-    }
-    s->kill_run.sql = s->kill_sql;
-    s->kill_run.len = (size_t)snprintf(s->kill_sql, sizeof s->kill_sql, "KILL %lu", s->kills[s->first_kill]);
-    s->kill_run.done = on_killed;
-    s->first_kill = (s->first_kill + 1) % FAE_MYSQL_KILLS_MAX;
-    s->n_kills--;
-    fae_mysql_conn_run(s->killer, &s->kill_run);
-}
-
-static void on_killer_told(struct fae_mysql_conn *conn, void *arg, enum fae_mysql_event event, enum fae_err err,
-                           const char *why)
-{
-    struct fae_mysql_server *s = arg;
-
-    (void)conn;
-    if (event == FAE_MYSQL_CONNECTED && !err) {
-        kill_next(s);
-        return;
-    }
-    FAE_WARN("%s: %u queries could not be ended on it: %s", s->label, s->n_kills, why);
-    stop_killing(s);
-}
-
-void fae_mysql_server_kill(struct fae_mysql_server *s, unsigned long id)
-{
-    if (id == 0 || s->n_kills == FAE_MYSQL_KILLS_MAX)
-        return;
-    s->kills[(s->first_kill + s->n_kills++) % FAE_MYSQL_KILLS_MAX] = id;
-    if (s->killer)
-        return;
-    fae_timer_start(&s->kill_limit, s->mysql->rule.connect_timeout_ms + KILL_MS);
-    s->killer = fae_mysql_conn_new(&s->site, on_killer_told, s);
-}
 
 /* ---- how far a replica is behind ---- */
 
@@ -209,7 +139,7 @@ void fae_mysql_server_init(struct fae_mysql_server *s, struct fae_mysql *mysql, 
     snprintf(name, sizeof name, "mysql/%s/%s", mysql->config.pool.name, s->site.endpoint.text);
     s->upstream = o->upstreams ? fae_upstream_get(o->upstreams, name, o->slot) : NULL;
     s->cell = s->upstream ? fae_upstream_cell(s->upstream, o->slot) : &s->own;
-    fae_timer_init(&s->kill_limit, o->loop, on_kill_late, s);
+    fae_mysql_kill_init(&s->kill, s);
     opts.upstream = s->upstream;
     s->pool = fae_pool_new(&opts);
 }
@@ -219,8 +149,7 @@ void fae_mysql_server_fini(struct fae_mysql_server *s)
     if (s->lag_asked)
         fae_mysql_cancel(&s->lag_call);
     fae_mysql_run_fini(&s->lag_call.run);
-    stop_killing(s);
-    fae_mysql_run_fini(&s->kill_run);
+    fae_mysql_kill_fini(&s->kill);
     fae_pool_free(&s->pool);
     if (s->upstream)
         fae_upstream_put(s->upstream, s->mysql->env->o.slot);

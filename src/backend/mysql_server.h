@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * One server of a pool, in one worker: its connections, what ends queries on it, and how far it is behind. What mysql.c
- * and mysql_server.c share.
+ * One server of a pool, in one worker: its connections, what ends queries on it, and how far it is behind. What mysql.c,
+ * mysql_server.c and mysql_kill.c share.
  */
 #ifndef FAE_BACKEND_MYSQL_SERVER_H
 #define FAE_BACKEND_MYSQL_SERVER_H
 
 #include "backend/backends.h"
 #include "backend/mysql.h"
+#include "backend/mysql_kill.h"
 #include "base/config.h"
-
-#define FAE_MYSQL_KILLS_MAX 256u /* queries that wait to be ended; one more is left to end by itself */
 
 struct fae_mysql_server {
     struct fae_mysql *mysql;
@@ -19,13 +18,7 @@ struct fae_mysql_server {
     struct fae_pool *pool;
     struct fae_upstream *upstream; /* NULL: no row was free */
     struct fae_upstream_cell *cell, own;
-    /* Queries to be ended, by a connection made for it. */
-    struct fae_mysql_conn *killer;
-    struct fae_mysql_run kill_run;
-    char kill_sql[40];
-    unsigned long kills[FAE_MYSQL_KILLS_MAX];
-    unsigned n_kills, first_kill;
-    struct fae_timer kill_limit;
+    struct fae_mysql_kill kill;
     /* A replica: how far it is behind. */
     struct fae_mysql_call lag_call;
     bool lag_asked, lag_old_word;
@@ -47,8 +40,6 @@ struct fae_mysql {
 void fae_mysql_server_init(struct fae_mysql_server *server, struct fae_mysql *mysql, const char *text);
 void fae_mysql_server_fini(struct fae_mysql_server *server);
 void fae_mysql_server_tick(struct fae_mysql_server *server);
-/* Ends whatever the connection of that number does, on the server, by and by. */
-void fae_mysql_server_kill(struct fae_mysql_server *server, unsigned long id);
 /* A replica may be read from. */
 bool fae_mysql_server_is_near(const struct fae_mysql_server *server);
 /* As fae_mysql_query, there. */

@@ -505,6 +505,11 @@ void fae_mysql_tls_free(struct fae_mysql_tls **tls)
     free(t);
 }
 
+int fae_mysql_tls_socket(const struct fae_mysql_tls *t)
+{
+    return t->server;
+}
+
 const char *fae_mysql_tls_why(const struct fae_mysql_tls *t)
 {
     return t->why;

@@ -186,10 +186,15 @@ static void wait(struct fae_pool *pool, struct fae_pool_ask *ask, uint64_t deadl
     FAE_STAT_ADD(pool->cell->n.waits, 1);
 }
 
+struct fae_pool_conn *fae_pool_borrow_idle(struct fae_pool *pool)
+{
+    return pool->n_waiting == 0 ? fae_pool_take_idle(pool) : NULL;
+}
+
 enum fae_err fae_pool_borrow(struct fae_pool *pool, struct fae_pool_ask *ask, uint64_t deadline_ms,
                              struct fae_pool_conn **conn_out)
 {
-    struct fae_pool_conn *conn = pool->n_waiting == 0 ? fae_pool_take_idle(pool) : NULL;
+    struct fae_pool_conn *conn = fae_pool_borrow_idle(pool);
 
     pool->wanted_ms = pool->o.loop->now_ms + pool->skipped_ms;
     if (conn) {

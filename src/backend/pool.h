@@ -89,6 +89,8 @@ void fae_pool_free(struct fae_pool **pool);
  * set. */
 enum fae_err fae_pool_borrow(struct fae_pool *pool, struct fae_pool_ask *ask, uint64_t deadline_ms,
                              struct fae_pool_conn **conn_out);
+/* An idle one, at once, while nobody waits; else NULL. None is made for it. */
+struct fae_pool_conn *fae_pool_borrow_idle(struct fae_pool *pool);
 /* It is no longer wanted; done is not called. */
 void fae_pool_cancel(struct fae_pool *pool, struct fae_pool_ask *ask);
 /* sound: false closes it. From anywhere: who waits next is told later, from the loop. */
