@@ -98,11 +98,37 @@ static void reads_no_further(void **state)
         }
 }
 
+static bool same(struct fae_mysql_class a, struct fae_mysql_class b)
+{
+    return a.reads == b.reads && a.locks == b.locks && a.leaves_nothing == b.leaves_nothing && a.refused == b.refused;
+}
+
+/* More texts than are kept, each asked for twice in a row and again when others had its place. */
+static void remembers_what_it_told(void **state)
+{
+    struct fae_mysql_classes classes = { 0 };
+    char sql[2000];
+
+    (void)state;
+    for (int round = 0; round < 2; round++)
+        for (size_t i = 0; i < 600; i++) {
+            const char *word = rows[i % (sizeof rows / sizeof *rows)].sql;
+            size_t len = (size_t)snprintf(sql, sizeof sql, "%s /* %zu%*s */", word, i, i % 7 ? 1 : 1500, "");
+            struct fae_mysql_class c = fae_mysql_classify(sql, len), first, second;
+
+            first = fae_mysql_class_of(&classes, sql, len);
+            second = fae_mysql_class_of(&classes, sql, len);
+            assert_true(same(c, first) && same(c, second));
+        }
+    fae_mysql_classes_fini(&classes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_what_the_text_proves),
         cmocka_unit_test(reads_no_further),
+        cmocka_unit_test(remembers_what_it_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

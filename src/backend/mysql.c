@@ -294,9 +294,11 @@ static enum fae_err try_it(struct fae_mysql_call *call)
 
 /* ---- calls ---- */
 
-static void reset_call(struct fae_mysql_call *call)
+static void reset_call(struct fae_mysql_call *call, struct fae_mysql_server *s)
 {
-    call->class = fae_mysql_classify(call->run.sql, call->run.len);
+    call->to = s;
+    call->server = s;
+    call->class = fae_mysql_class_of(&s->mysql->classes, call->run.sql, call->run.len);
     call->conn = NULL;
     call->lease = NULL;
     call->n_tries = 0;
@@ -309,9 +311,7 @@ static void reset_call(struct fae_mysql_call *call)
 
 enum fae_err fae_mysql_query_on(struct fae_mysql_server *s, struct fae_mysql_call *call)
 {
-    reset_call(call);
-    call->to = s;
-    call->server = s;
+    reset_call(call, s);
     if (call->class.refused) {
         say(call, call->class.refused);
         return FAE_BAD_ARGS;
@@ -338,7 +338,7 @@ enum fae_err fae_mysql_query(struct fae_mysql *m, struct fae_mysql_call *call)
     enum fae_err err;
 
     if (call->on_replica) {
-        struct fae_mysql_class class = fae_mysql_classify(call->run.sql, call->run.len);
+        struct fae_mysql_class class = fae_mysql_class_of(&m->classes, call->run.sql, call->run.len);
 
         call->on_replica = m->n_servers > 1 && class.reads && !class.locks;
     }
@@ -448,9 +448,7 @@ static bool is_bracket(const struct fae_mysql_call *call)
 enum fae_err fae_mysql_lease_query(struct fae_mysql_lease *lease, struct fae_mysql_call *call)
 {
     FAE_ASSERT(!lease->call);
-    reset_call(call);
-    call->to = lease->server;
-    call->server = lease->server;
+    reset_call(call, lease->server);
     call->lease = lease;
     call->permit = (struct fae_permit){ 0 };
     if (call->class.refused) {
@@ -524,6 +522,7 @@ static void end(void *pool)
     for (unsigned i = 0; i < m->n_servers; i++)
         fae_mysql_server_fini(&m->servers[i]);
     fae_tls_ctx_free(&m->tls);
+    fae_mysql_classes_fini(&m->classes);
     free(m->servers);
     free(m);
 }

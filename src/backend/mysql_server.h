@@ -35,6 +35,7 @@ struct fae_mysql {
     struct fae_mysql_server *servers; /* the first one is written to */
     struct fae_tls_ctx *tls;          /* NULL: none is wanted, or tls_why */
     char tls_why[200];
+    struct fae_mysql_classes classes;
 };
 
 void fae_mysql_server_init(struct fae_mysql_server *server, struct fae_mysql *mysql, const char *text);

@@ -8,8 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
-#define WORD_MAX 32 /* longer ones are none that we know */
+#include "base/alloc.h"
+
+#define WORD_MAX 32      /* longer ones are none that we know */
+#define SEEN_LEN_MAX 1024 /* of a statement whose class is kept */
+
+struct fae_mysql_seen {
+    struct fae_mysql_class class;
+    size_t len;
+    char sql[];
+};
 
 struct scan {
     const char *at, *end;
@@ -251,4 +262,34 @@ struct fae_mysql_class fae_mysql_classify(const char *sql, size_t len)
     c.leaves_nothing = !s.doubtful;
     c.reads = c.reads && !s.doubtful;
     return c;
+}
+
+static struct fae_mysql_seen *see(const char *sql, size_t len)
+{
+    struct fae_mysql_seen *seen = fae_alloc(sizeof *seen + len);
+
+    seen->class = fae_mysql_classify(sql, len);
+    seen->len = len;
+    memcpy(seen->sql, sql, len);
+    return seen;
+}
+
+struct fae_mysql_class fae_mysql_class_of(struct fae_mysql_classes *classes, const char *sql, size_t len)
+{
+    struct fae_mysql_seen **at;
+
+    if (len > SEEN_LEN_MAX)
+        return fae_mysql_classify(sql, len);
+    at = &classes->seen[XXH3_64bits(sql, len) % FAE_MYSQL_CLASSES];
+    if (!*at || (*at)->len != len || memcmp((*at)->sql, sql, len) != 0) {
+        free(*at);
+        *at = see(sql, len);
+    }
+    return (*at)->class;
+}
+
+void fae_mysql_classes_fini(struct fae_mysql_classes *classes)
+{
+    for (unsigned i = 0; i < FAE_MYSQL_CLASSES; i++)
+        free(classes->seen[i]);
 }

@@ -13,6 +13,7 @@
 #include "wire/msgpack.h"
 
 #define PARAMS_MAX 65535 /* of the protocol */
+#define FEW 16           /* parameters, as most statements have */
 
 static const char handle_key;
 
@@ -75,11 +76,13 @@ static int l_mysql_open(lua_State *L)
 /* ---- parameters ---- */
 
 /* 64-bit integers and bytes that are marked so go by way of the codec, which knows them. False: nil, err are pushed. */
-static bool take_marked(lua_State *L, int idx, int number, struct fae_mysql_param *p, struct fae_buf *buf)
+static bool take_marked(lua_State *L, int idx, int number, struct fae_mysql_param *p, struct fae_buf **marked)
 {
+    struct fae_buf *buf = *marked ? *marked : fae_push_buf(L);
     struct fae_mp_token t;
     size_t at = buf->len;
 
+    *marked = buf;
     if (fae_codec_put(L, idx, buf, FAE_MESSAGE_CEILING, 1) == FAE_OK) {
         fae_mp_read(buf->data + at, &t);
         *p = (struct fae_mysql_param){ .type = t.type == FAE_MP_INT ? FAE_MYSQL_INT : FAE_MYSQL_UINT, .u = t.u };
@@ -95,7 +98,7 @@ static bool take_marked(lua_State *L, int idx, int number, struct fae_mysql_para
     return false;
 }
 
-static bool take_param(lua_State *L, int idx, int number, struct fae_mysql_param *p, struct fae_buf *buf)
+static bool take_param(lua_State *L, int idx, int number, struct fae_mysql_param *p, struct fae_buf **marked)
 {
     lua_Number n;
     const char *text;
@@ -125,7 +128,7 @@ static bool take_param(lua_State *L, int idx, int number, struct fae_mysql_param
             return true;
         }
     }
-    return take_marked(L, idx, number, p, buf);
+    return take_marked(L, idx, number, p, marked);
 }
 
 /* Their bytes behind one another at `to`, so that they outlive the arguments. */
@@ -133,7 +136,7 @@ static void keep_bytes(struct fae_mysql_param *params, int n, const struct fae_b
 {
     for (int i = 0; i < n; i++) {
         struct fae_mysql_param *p = &params[i];
-        bool marked = p->type == FAE_MYSQL_BLOB && p->u <= buf->len;
+        bool marked = buf && p->type == FAE_MYSQL_BLOB && p->u <= buf->len;
 
         if (p->type != FAE_MYSQL_TEXT && p->type != FAE_MYSQL_BLOB)
             continue;
@@ -150,16 +153,16 @@ struct fae_mysql_pending *fae_mysql_pending_new(lua_State *L, int first)
     const char *sql = luaL_checklstring(L, first, &len);
     int n = luaL_checkint(L, first + 1);
     struct fae_mysql_pending *p;
-    struct fae_mysql_param *params;
-    struct fae_buf *buf;
+    struct fae_mysql_param few[FEW], *params = few;
+    struct fae_buf *marked = NULL; /* of those that take_marked took */
     char *to;
 
     luaL_argcheck(L, n >= 0 && n <= PARAMS_MAX, first + 1, "too many parameters");
     luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
-    params = lua_newuserdata(L, (size_t)n * sizeof *params + 1);
-    buf = fae_push_buf(L);
+    if (n > FEW)
+        params = lua_newuserdata(L, (size_t)n * sizeof *params);
     for (int i = 0; i < n; i++) {
-        if (!take_param(L, first + 2 + i, i + 1, &params[i], buf))
+        if (!take_param(L, first + 2 + i, i + 1, &params[i], &marked))
             return NULL;
         bytes += params[i].len;
     }
@@ -169,13 +172,14 @@ struct fae_mysql_pending *fae_mysql_pending_new(lua_State *L, int first)
         memcpy(p + 1, params, (size_t)n * sizeof *params);
     params = (struct fae_mysql_param *)(p + 1);
     to = (char *)(params + n);
-    keep_bytes(params, n, buf, to + len + 1);
+    keep_bytes(params, n, marked, to + len + 1);
     memcpy(to, sql, len + 1);
     p->call.run.sql = to;
     p->call.run.len = len;
     p->call.run.params = params;
     p->call.run.n_params = (unsigned)n;
-    fae_buf_fini(buf);
+    if (marked)
+        fae_buf_fini(marked);
     return p;
 }
 
@@ -189,12 +193,7 @@ void fae_mysql_pending_free(struct fae_mysql_pending *p)
 
 static void push_number(lua_State *L, uint64_t n, const char *key)
 {
-    uint8_t bytes[16];
-    struct fae_buf buf = { .data = bytes, .cap = sizeof bytes };
-    const uint8_t *p = bytes;
-
-    fae_mp_uint(&buf, n);
-    fae_codec_push(L, &p);
+    fae_codec_push_uint(L, n);
     lua_setfield(L, -2, key);
 }
 

@@ -108,6 +108,14 @@ void fae_codec_push_int(lua_State *L, int64_t value)
         push_int64(L, (uint64_t)value, true);
 }
 
+void fae_codec_push_uint(lua_State *L, uint64_t value)
+{
+    if (value <= (uint64_t)EXACT_MAX)
+        lua_pushnumber(L, (double)value);
+    else
+        push_int64(L, value, value <= INT64_MAX);
+}
+
 /* Looks where the type stands, with 64-bit pointers in the header and with others; not found, nothing relies on it. */
 static void learn_types(lua_State *L)
 {
@@ -215,12 +223,7 @@ static enum fae_err push_rare(lua_State *L, const uint8_t **p)
     switch (t.type) {
     case FAE_MP_NIL: lua_pushlightuserdata(L, NULL); return FAE_OK;
     case FAE_MP_BOOL: lua_pushboolean(L, t.flag); return FAE_OK;
-    case FAE_MP_UINT:
-        if (t.u <= (uint64_t)EXACT_MAX)
-            lua_pushnumber(L, (double)t.u);
-        else
-            push_int64(L, t.u, t.u <= INT64_MAX);
-        return FAE_OK;
+    case FAE_MP_UINT: fae_codec_push_uint(L, t.u); return FAE_OK;
     case FAE_MP_INT: fae_codec_push_int(L, t.i); return FAE_OK;
     case FAE_MP_FLOAT: lua_pushnumber(L, t.f); return FAE_OK;
     case FAE_MP_STR:

@@ -43,5 +43,6 @@ enum fae_err fae_codec_put(lua_State *L, int idx, struct fae_buf *out, size_t ma
 int fae_codec_is_int64(lua_State *L, int idx);
 /* Pushes an integer: a number as far as numbers hold all, beyond it an int64. */
 void fae_codec_push_int(lua_State *L, int64_t value);
+void fae_codec_push_uint(lua_State *L, uint64_t value);
 
 #endif
