@@ -13,7 +13,7 @@
 
 #include "base/alloc.h"
 
-#define WORD_MAX 32      /* longer ones are none that we know */
+#define WORD_MAX 32       /* longer ones are none that we know */
 #define SEEN_LEN_MAX 1024 /* of a statement whose class is kept */
 
 struct fae_mysql_seen {
