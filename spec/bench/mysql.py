@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# A row by its primary key: of the node by 50 clients, and of a C client with 20 connections, from one MariaDB by its unix
-# socket. All of them, the generator too, share the cpus there are.
+# A row by its primary key: of the node by 50 clients (tcp, and unix), and of a C client with 20 connections, from one
+# MariaDB by its unix socket. All of them, the generator too, share the cpus there are.
 import getpass
 import os
 import shutil
@@ -21,6 +21,7 @@ run_dir "{path}/run"
 servants_dir "{servants}"
 admin ""
 listen "tcp://127.0.0.1:0"
+listen "unix:{path}/fae.sock"
 mysql "main" {{ servers = "unix:{socket}", user = "root", db = "test", max = {max} }}
 """
 SHARDS = 8
@@ -81,13 +82,13 @@ def client_figures(bench):
     return float(out[0]), float(out[1])
 
 
-def by_key(value):
-    """"rate": queries/s of the node over the C client's; "us": CPU of the node a query."""
+def by_key(value, via="tcp"):
+    """"rate": queries/s of the node, whose clients come by `via`, over the C client's; "us": CPU of the node a query."""
     def one_round(bench, number):
         bench.get("mysql_node")
         figures = [None, None]
         for i in (0, 1) if number % 2 else (1, 0):
-            figures[i] = client_figures(bench) if i else bench.measure("mysql_node", "tcp", CALL)
+            figures[i] = client_figures(bench) if i else bench.measure("mysql_node", via, CALL)
         node, (rate, us) = figures
         return {"value": node["calls_per_s"] / rate if value == "rate" else node["us"], "us": node["us"], "base_us": us,
                 "calls_per_s": node["calls_per_s"], "base_calls_per_s": rate, "p99_us": node["p99_us"],

@@ -558,6 +558,8 @@ ROWS = [
         unit="/s"),
     Row("mysql", "SELECT by key, 50 x 1, node over C client, /s", mysql.by_key("rate"), 0.7, least=True),
     Row("mysql-cpu", "CPU of the node for one", mysql.by_key("us"), 14, unit="us"),
+    Row("mysql-unix", "the same, all by unix sockets, /s", mysql.by_key("rate", "unix"), 0.7, least=True),
+    Row("mysql-unix-cpu", "CPU of the node for one of those", mysql.by_key("us", "unix"), 14, unit="us"),
     Row("my-cached", "my.query from the cache over lc.get, 50 x 1", mysql.cached(request, *ONE), 1.6),
     Row("my-shards", "my.query_shards, 8 shards of 20 ms, p99", mysql.shards, 30, unit="ms"),
     Row("php-redis", "5 redis gets of a page, node over direct, /s",
