@@ -175,6 +175,9 @@ watchdog_kill_ms(5000)
 -- bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced; all workers together at most two fifths of the memory there is (16MiB to 64GiB)
 lua_memory_max "512MiB"
 
+-- bytes of memory that results of mysql pools take in one worker while they are read, all together; one that finds no room is answered NO_MEMORY; all workers together at most a sixteenth of the memory there is (1MiB to 64GiB)
+mysql_results_max "256MiB"
+
 -- where calls are served (at most 16)
 -- listen { "unix:fae.sock", mode = "0660", group = "", half_close = false }
 listen "tcp://127.0.0.1:9001"

@@ -92,6 +92,12 @@ shop.method("exec", function(call, sql, ...) return outcome(db:exec(sql, ...)) e
 shop.method("near", function(call, sql, ...) return outcome(db:replica():value(sql, ...)) end)
 shop.method("each_near", function(call, sql) return outcome(db:replica():each(sql, function() end)) end)
 shop.method("count", function(call, sql) return outcome(db:each(sql, function() end)) end)
+shop.method("slowly", { timeout_ms = 20000 }, function(call, sql, ms)
+  return outcome(db:each(sql, function()
+    if ms < 0 then return false end
+    fae.sleep(ms)
+  end))
+end)
 shop.method("hold", { timeout_ms = 20000 }, function(call, id, ms, how)
   return outcome(db:transaction(function(tx)
     local done, err = tx:exec("UPDATE t SET n = n + 1 WHERE id = ?", id)
@@ -192,6 +198,32 @@ def test_a_result_of_200_megabytes(server, node):
         assert c.call("shop.value", "SELECT 1") == {"value": 1}
         assert before and len(node.worker_pids()) == 1
     wait_until("nothing runs", lambda: n_running(server, "SELECT REPEAT") == 0)
+
+
+def test_results_of_many_at_once(server):
+    """All results that are read take mysql_results_max together, and give it back however they end."""
+    rows = "SELECT REPEAT('x', 4000000) FROM seq_1_to_%d"
+    with Node('mysql_results_max "20MiB"\n' + pool("db", server, ", timeout_ms = 20000, max = 16"),
+              servants={"shop.lua": SHOP}, expect=["mysql db"]) as node, node.client(timeout=30) as c:
+        clients = [node.client(timeout=30) for _ in range(12)]
+        msgids = [d.start("shop.slowly", rows % 1, 1000) for d in clients]
+        codes = [d.finish(msgid).get("code") for d, msgid in zip(clients, msgids)]
+        assert set(codes) == {None, "NO_MEMORY"}, codes
+        msgids = [d.start("shop.slowly", rows % 9, 1000, ctx={"deadline_ms": 100 + 50 * i})
+                  for i, d in enumerate(clients[:8])]
+        assert {code_of(d, msgid) for d, msgid in zip(clients, msgids)} <= {"TIMEOUT", "NO_MEMORY"}
+        for d in clients:
+            d.start("shop.slowly", rows % 9, 1000)
+        time.sleep(0.1)
+        for d in clients:
+            d.close()
+        wait_until("there is room", lambda: c.call("shop.slowly", rows % 9, -1).get("value") == 1)  # row, and no more
+        got = c.call("shop.query", rows % 9)
+        assert got["code"] == "NO_MEMORY", got
+        wait_until("there is room", lambda: len(c.call("shop.value", rows % 1).get("value", "")) == 4000000)
+        with open("/proc/%d/status" % node.worker_pids()[0]) as f:
+            peak_kib = next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+        assert peak_kib < 300 * 1024 * SLOW
 
 
 def test_a_server_that_is_killed_in_the_middle(server, node):

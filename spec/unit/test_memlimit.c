@@ -95,10 +95,12 @@ static void all_that_is_left_fits(void **state)
         for (unsigned n = 1; n <= 8; n *= 2) {
             uint64_t lua = fae_memlimit_lua(limits[i], n), all = (lua + lua / 4) * n;
 
-            all += 2 * fae_memlimit_io(limits[i]) + fae_memlimit_cache(limits[i]);
-            assert_true(all <= limits[i] / 100 * 86);
+            all +=
+                2 * fae_memlimit_io(limits[i]) + fae_memlimit_cache(limits[i]) + n * fae_memlimit_results(limits[i], n);
+            assert_true(all <= limits[i] / 100 * 92);
         }
     assert_int_equal(fae_memlimit_lua(256 * FAE_MIB, FAE_WORKERS_MAX), 8 * FAE_MIB);
+    assert_int_equal(fae_memlimit_results(256 * FAE_MIB, FAE_WORKERS_MAX), 2 * FAE_MIB);
 }
 
 static void there_is_one_here(void **state)

@@ -9,6 +9,7 @@
 
 #include "backend/resolve.h"
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/config.h"
 #include "base/list.h"
 
@@ -30,6 +31,7 @@ struct backend {
 
 struct fae_backends {
     struct fae_backend_env env;
+    struct fae_backend_room results;
     struct fae_list live, retired;
     uint32_t version;
 };
@@ -39,6 +41,7 @@ struct fae_backends *fae_backends_new(const struct fae_backends_opts *opts)
     struct fae_backends *b = fae_zalloc(sizeof *b);
 
     b->env.o = *opts;
+    b->env.results = &b->results;
     b->env.resolver = fae_resolver_new(opts->loop);
     fae_list_init(&b->live);
     fae_list_init(&b->retired);
@@ -68,6 +71,7 @@ void fae_backends_free(struct fae_backends **backends)
         return;
     end_all(&b->live);
     end_all(&b->retired);
+    FAE_ASSERT(b->results.held == 0);
     fae_resolver_free(&b->env.resolver);
     free(b);
 }
@@ -127,8 +131,10 @@ static void adopt(struct fae_backends *b, const struct fae_backend_kind *kind, c
 
 void fae_backends_configured(struct fae_backends *b)
 {
+    uint64_t results_max = b->env.o.config->mysql_results_max;
     struct fae_list *next;
 
+    b->results.max = results_max < b->env.o.results_max ? results_max : b->env.o.results_max;
     for (struct fae_list *at = b->live.next; at != &b->live; at = at->next)
         FAE_CONTAINER(at, struct backend, node)->seen = false;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {

@@ -22,12 +22,19 @@ struct fae_backends_opts {
     const struct fae_config *config; /* read at fae_backends_configured */
     struct fae_upstreams *upstreams;
     unsigned slot, n_workers;
+    uint64_t results_max; /* what there is memory for, at most */
+};
+
+/* What answers may take that are being read, of all pools of a worker together. */
+struct fae_backend_room {
+    uint64_t max, held; /* bytes */
 };
 
 /* What a pool of any kind is given to live in; outlives it. */
 struct fae_backend_env {
     struct fae_backends_opts o;
     struct fae_resolver *resolver;
+    struct fae_backend_room *results;
 };
 
 struct fae_backend_kind {

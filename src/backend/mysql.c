@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "net/tls.h"
 
+#define FULL_RETRY_MS 1000
 #define FRESH_TRIES 32 /* connections that turn out to be dead before one is waited for */
 
 struct fae_mysql_lease {
@@ -158,6 +159,12 @@ static void on_error(struct fae_mysql_call *call)
     finish(call, is_load ? FAE_BAD_ARGS : FAE_BACKEND);
 }
 
+/* Of what was not read to its end. */
+static enum fae_err means(enum fae_mysql_end end)
+{
+    return end == FAE_MYSQL_END_FULL ? FAE_NO_MEMORY : end == FAE_MYSQL_END_LIMIT ? FAE_LIMIT : FAE_BAD_ARGS;
+}
+
 static void on_end(struct fae_mysql_run *run, enum fae_mysql_end end)
 {
     struct fae_mysql_call *call = FAE_CONTAINER(run, struct fae_mysql_call, run);
@@ -179,11 +186,12 @@ static void on_end(struct fae_mysql_run *run, enum fae_mysql_end end)
         leave(call->to, call->permit, FAE_BREAKER_OK);
         finish(call, FAE_BAD_ARGS);
         return;
+    case FAE_MYSQL_END_FULL: call->retry_after_ms = FULL_RETRY_MS; /* fallthrough */
     case FAE_MYSQL_END_LIMIT:
     case FAE_MYSQL_END_RESULTS:
         cut(call);
         leave(call->to, call->permit, FAE_BREAKER_OK);
-        finish(call, may_be_done(call) ? FAE_UNKNOWN : end == FAE_MYSQL_END_LIMIT ? FAE_LIMIT : FAE_BAD_ARGS);
+        finish(call, may_be_done(call) ? FAE_UNKNOWN : means(end));
         return;
     case FAE_MYSQL_END_LOST: on_lost(call); return;
     case FAE_MYSQL_END_GARBAGE:

@@ -7,6 +7,7 @@
  *   BACKEND      the server refused it (run.fault.number is its errno), or what came is no answer
  *   BAD_ARGS     it is nothing that is done here (LOAD, several results), or takes other parameters
  *   LIMIT        its result is too large: its query was ended, its connection dropped
+ *   NO_MEMORY    the results that are being read take too much together: the same
  *   UNAVAILABLE  no connection was to be had, or a read lost its connection twice
  *   TIMEOUT      a read had no answer within timeout_ms: its query was ended on the server, its connection dropped
  *   UNKNOWN      all of that (but BACKEND with an errno) of anything else that was sent: it may have been done

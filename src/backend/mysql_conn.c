@@ -97,6 +97,10 @@ static ssize_t read_some(MARIADB_PVIO *pvio, unsigned char *to, size_t len)
         errno = ECONNABORTED;
         return -1;
     }
+    if (c->run && !fae_mysql_room_take(c)) {
+        errno = ECONNABORTED;
+        return -1;
+    }
     n = c->read(pvio, to, len);
     if (n > 0) {
         c->turn_read += (size_t)n;
@@ -301,7 +305,8 @@ void fae_mysql_conn_run(struct fae_mysql_conn *c, struct fae_mysql_run *run)
 {
     FAE_ASSERT(c->step == FAE_MYSQL_S_IDLE);
     c->run = run;
-    c->again = c->several = false;
+    c->again = c->several = c->full = false;
+    c->head_read = 0;
     c->stmt = NULL;
     run->columns.len = run->rows.len = 0;
     run->n_columns = run->n_rows = 0;
@@ -456,6 +461,7 @@ static void give_up(struct fae_mysql_conn *c)
 void fae_mysql_conn_break(struct fae_mysql_conn *c)
 {
     c->run = NULL; /* put_row has nowhere to put anything */
+    fae_mysql_room_rest(c);
     fae_timer_stop(&c->soon);
     fae_mysql_unwatch(c);
     /* Whatever is tried on it ends at once. Where somebody kept the socket the server's end of it must still be seen. */
@@ -490,6 +496,7 @@ void fae_mysql_conn_free(struct fae_mysql_conn *c)
     fae_mysql_unwatch(c);
     if (c->my)
         hang_up(c);
+    fae_mysql_room_leave(c);
     fae_mysql_tls_free(&c->tls);
     fae_mysql_stmts_clear(&c->stmts); /* after the connection: nothing is sent any more */
     free(c->columns);

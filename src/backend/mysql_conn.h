@@ -19,6 +19,7 @@
 #include "base/endpoint.h"
 #include "net/addr.h"
 
+struct fae_backend_room;
 struct fae_config_mysql;
 struct fae_mysql_conn;
 struct fae_resolver;
@@ -30,6 +31,7 @@ struct fae_mysql_site {
     struct fae_resolver *resolver;
     struct fae_endpoint endpoint;
     const struct fae_config_mysql *config;
+    struct fae_backend_room *room;
     struct fae_tls_ctx *tls; /* of an endpoint that wants it; NULL: tls_why says why there is none */
     const char *tls_why;
 };
@@ -62,6 +64,7 @@ enum fae_mysql_end {
     FAE_MYSQL_END_ERROR,   /* the server refused: fault */
     FAE_MYSQL_END_ARGS,    /* it takes another number of parameters: fault.text */
     FAE_MYSQL_END_LIMIT,   /* its result is too large: fault.text */
+    FAE_MYSQL_END_FULL,    /* all results together are too large: fault.text */
     FAE_MYSQL_END_RESULTS, /* it has several results */
     FAE_MYSQL_END_LOST,    /* the connection ended: fault */
     FAE_MYSQL_END_GARBAGE, /* what came is no answer: fault.text */

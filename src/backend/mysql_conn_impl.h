@@ -48,6 +48,9 @@ struct fae_mysql_conn {
     struct st_ma_pvio_methods pvio;    /* and to read from the socket */
     ssize_t (*read)(MARIADB_PVIO *pvio, unsigned char *to, size_t len);
     size_t turn_read, step_read; /* bytes, since the library was called, and since the step began */
+    size_t head_read;            /* of the answer that runs, before its rows */
+    size_t held;                 /* of the room that all results have together */
+    bool full;                   /* there is no more of it: the answer that runs is not read on */
     enum fae_mysql_step step;
     int waits;   /* what the library waits for: MYSQL_WAIT_READ and so on; 0: nothing is in flight */
     bool begins; /* soon: the step is begun; false: it is complete */
@@ -93,6 +96,12 @@ void fae_mysql_watch_for(struct fae_mysql_conn *c, int waits);
 void fae_mysql_unwatch(struct fae_mysql_conn *c);
 /* From now on the library reads no more at once than a turn of the loop may take. */
 void fae_mysql_read_in_turns(struct fae_mysql_conn *c);
+
+/* mysql_room.c. Counts what the answer that runs takes by now; false: there is no room for it. */
+bool fae_mysql_room_take(struct fae_mysql_conn *c);
+/* No answer runs: what the connection itself keeps goes on to count. */
+void fae_mysql_room_rest(struct fae_mysql_conn *c);
+void fae_mysql_room_leave(struct fae_mysql_conn *c);
 
 /* mysql_connect.c. Begins to connect to the first of these addresses; the others are tried after it. */
 void fae_mysql_connect_to(struct fae_mysql_conn *c, const struct fae_addr *addrs, unsigned n);

@@ -14,6 +14,7 @@
 
 #define BATCH_BYTES (256u * FAE_KIB) /* after which a stream pauses, however few rows that are */
 #define COLUMNS_MAX 4096u
+#define FULL "the results that are being read take more than mysql_results_max together"
 
 /* ---- rows ---- */
 
@@ -53,6 +54,7 @@ static bool take_columns(struct fae_mysql_conn *c, const MYSQL_FIELD *fields, un
         c->columns_cap = n + 16;
         c->columns = fae_realloc(c->columns, c->columns_cap * sizeof *c->columns);
     }
+    c->head_read = c->step_read;
     run->n_columns = n;
     run->columns.len = 0;
     fae_mp_array(&run->columns, n);
@@ -90,6 +92,7 @@ static void end_run(struct fae_mysql_conn *c, enum fae_mysql_end end)
     struct fae_mysql_run *run = c->run;
 
     c->run = NULL;
+    fae_mysql_room_rest(c);
     if (c->res) {
         c->my->status = MYSQL_STATUS_READY; /* what is still to come is not waited for */
         mysql_free_result(c->res);
@@ -157,7 +160,10 @@ static void end_ill(struct fae_mysql_conn *c)
         set_fault(run, number, mysql_sqlstate(c->my), number ? mysql_error(c->my) : "what came is no answer");
     if (number == 2006) /* CR_SERVER_GONE_ERROR: not all of it was sent */
         run->executed = false;
-    if (c->step_read >= FAE_MYSQL_HEAD_BYTES && c->step != FAE_MYSQL_S_ROW && c->step != FAE_MYSQL_S_FETCH) {
+    if (c->full) {
+        end = FAE_MYSQL_END_FULL;
+        snprintf(run->fault.text, sizeof run->fault.text, FULL);
+    } else if (c->step_read >= FAE_MYSQL_HEAD_BYTES && c->step != FAE_MYSQL_S_ROW && c->step != FAE_MYSQL_S_FETCH) {
         end = FAE_MYSQL_END_LIMIT;
         snprintf(run->fault.text, sizeof run->fault.text, "columns of more than %u bytes", FAE_MYSQL_HEAD_BYTES);
     } else if (end == FAE_MYSQL_END_LIMIT && c->my->net.pvio) { /* not sent: what cannot be read ends the connection */
@@ -321,6 +327,10 @@ static bool added(struct fae_mysql_conn *c)
     c->turn_rows++;
     if (is_over(c)) {
         end_with(c, FAE_MYSQL_END_LIMIT, "");
+        return false;
+    }
+    if (!fae_mysql_room_take(c)) {
+        end_with(c, FAE_MYSQL_END_FULL, FULL);
         return false;
     }
     if (run->streams && (run->n_rows >= run->want || run->rows.len >= BATCH_BYTES)) {

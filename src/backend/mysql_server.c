@@ -131,6 +131,7 @@ void fae_mysql_server_init(struct fae_mysql_server *s, struct fae_mysql *mysql, 
     s->site = (struct fae_mysql_site){ .loop = o->loop,
                                        .resolver = mysql->env->resolver,
                                        .config = &mysql->config,
+                                       .room = mysql->env->results,
                                        .tls = mysql->tls,
                                        .tls_why = mysql->tls_why };
     err = fae_endpoint_parse(&s->site.endpoint, text, why, sizeof why);

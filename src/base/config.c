@@ -138,6 +138,9 @@ const struct fae_opt fae_config_opts[] = {
     OPT("lua_memory_max", BYTES, lua_memory_max, "512MiB", 16 * FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
         "bytes the Lua code of one worker may hold before new calls are refused; with a quarter more it is replaced; all "
         "workers together at most two fifths of the memory there is"),
+    OPT("mysql_results_max", BYTES, mysql_results_max, "256MiB", FAE_MIB, 64ull * 1024 * FAE_MIB, NULL,
+        "bytes of memory that results of mysql pools take in one worker while they are read, all together; one that finds "
+        "no room is answered NO_MEMORY; all workers together at most a sixteenth of the memory there is"),
 };
 
 const unsigned fae_config_n_opts = sizeof fae_config_opts / sizeof *fae_config_opts;

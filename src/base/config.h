@@ -152,6 +152,7 @@ struct fae_config {
     bool watchdog;
     uint64_t watchdog_warn_ms, watchdog_kill_ms;
     uint64_t lua_memory_max;
+    uint64_t mysql_results_max;
     unsigned n_listen, n_limit, n_role, n_token, n_account, n_certificate, n_fence, n_redis, n_memcache, n_mysql,
         n_shard;
     struct fae_config_listen listen[FAE_LISTENERS_MAX];

@@ -16,6 +16,8 @@
 
 #define LUA_PERCENT 38 /* and a quarter more is 47.5 */
 #define PART 8
+#define RESULTS_PART 16
+#define RESULTS_LEAST (2 * FAE_MIB)
 #define LUA_LEAST (8 * FAE_MIB)   /* less would refuse everything */
 #define CACHE_LEAST (8 * FAE_MIB) /* less would hold no large value */
 
@@ -110,6 +112,13 @@ uint64_t fae_memlimit_lua(uint64_t limit_bytes, unsigned n_workers)
     uint64_t share = limit_bytes / 100 * LUA_PERCENT / n_workers;
 
     return share < LUA_LEAST ? LUA_LEAST : share;
+}
+
+uint64_t fae_memlimit_results(uint64_t limit_bytes, unsigned n_workers)
+{
+    uint64_t share = limit_bytes / RESULTS_PART / n_workers;
+
+    return share < RESULTS_LEAST ? RESULTS_LEAST : share;
 }
 
 uint64_t fae_memlimit_io(uint64_t limit_bytes)

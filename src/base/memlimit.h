@@ -12,9 +12,10 @@
 uint64_t fae_memlimit(const char *root);
 
 /* What the options that bound most of a node's memory may be under that limit: with all Lua states at their upper limit
- * (a quarter above lua_memory_max), clients that hold all they may and a full cache, 15 % are left for the rest. */
-uint64_t fae_memlimit_lua(uint64_t limit_bytes, unsigned n_workers); /* lua_memory_max, of one worker */
-uint64_t fae_memlimit_io(uint64_t limit_bytes);                      /* in_max, and out_max */
-uint64_t fae_memlimit_cache(uint64_t limit_bytes);                   /* cache_size */
+ * (a quarter above lua_memory_max), clients that hold all they may, a full cache, and all results of mysql, 8 % are left for the rest. */
+uint64_t fae_memlimit_lua(uint64_t limit_bytes, unsigned n_workers);     /* lua_memory_max, of one worker */
+uint64_t fae_memlimit_results(uint64_t limit_bytes, unsigned n_workers); /* mysql_results_max, of one worker */
+uint64_t fae_memlimit_io(uint64_t limit_bytes);                          /* in_max, and out_max */
+uint64_t fae_memlimit_cache(uint64_t limit_bytes);                       /* cache_size */
 
 #endif

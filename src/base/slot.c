@@ -35,5 +35,5 @@ void fae_slots_init(void *mem, const void *n_workers)
     FAE_ASSERT(t->n_workers <= FAE_WORKERS_MAX);
     t->started_ms = fae_now_ms();
     t->started_wall_ms = fae_wall_ms();
-    t->lua_max = t->io_max = UINT64_MAX;
+    t->lua_max = t->results_max = t->io_max = UINT64_MAX;
 }

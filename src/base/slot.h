@@ -66,8 +66,8 @@ struct fae_slots {
     _Atomic uint32_t generation; /* committed */
     _Atomic uint32_t log_level;  /* enum fae_log_level, of every process */
     _Atomic uint32_t doors;      /* enum fae_doors */
-    uint64_t lua_max,
-        io_max; /* what the memory there is leaves of lua_memory_max (a worker's), of in_max and out_max */
+    /* What the memory there is leaves of lua_memory_max and mysql_results_max (a worker's), of in_max and out_max. */
+    uint64_t lua_max, results_max, io_max;
     _Alignas(64) struct fae_slot slots[FAE_SLOTS_MAX];
 };
 

@@ -85,7 +85,8 @@ static void make_backends(struct fae_serving *s)
                                       .config = s->opts.config,
                                       .upstreams = s->opts.shared->upstreams,
                                       .slot = s->opts.slot,
-                                      .n_workers = s->opts.shared->slots->n_workers };
+                                      .n_workers = s->opts.shared->slots->n_workers,
+                                      .results_max = s->opts.shared->slots->results_max };
 
     s->backends = fae_backends_new(&opts);
 }

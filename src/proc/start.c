@@ -349,8 +349,10 @@ static void fit_memory(struct fae_node *node, uint64_t limit)
     if (limit == UINT64_MAX)
         return;
     slots->lua_max = fae_memlimit_lua(limit, node->n_workers);
+    slots->results_max = fae_memlimit_results(limit, node->n_workers);
     slots->io_max = fae_memlimit_io(limit);
     tell_memory("lua_memory_max", node->config.lua_memory_max, slots->lua_max, limit);
+    tell_memory("mysql_results_max", node->config.mysql_results_max, slots->results_max, limit);
     tell_memory("in_max", node->config.in_max, slots->io_max, limit);
     tell_memory("cache_size", node->config.cache_size, fae_memlimit_cache(limit), limit);
     tell_memory("out_max", node->config.out_max, slots->io_max, limit);

@@ -135,7 +135,8 @@ static struct fae_backends *new_backends(const struct fae_test_opts *opts, struc
                                           .config = opts->vm.config,
                                           .upstreams = opts->upstreams,
                                           .slot = opts->vm.slot,
-                                          .n_workers = opts->vm.slots->n_workers };
+                                          .n_workers = opts->vm.slots->n_workers,
+                                          .results_max = opts->vm.slots->results_max };
 
     return fae_backends_new(&backends);
 }
