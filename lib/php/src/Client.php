@@ -3,6 +3,11 @@
 
 namespace Fae;
 
+use function array_filter, array_intersect_key, array_key_exists, array_keys, array_map, array_values,
+    array_walk_recursive, class_exists, count, get_class, gettype, hrtime, implode, in_array, is_array, is_bool,
+    is_callable, is_int, is_object, is_resource, is_scalar, is_string, key, random_int, strstr, substr, usleep,
+    var_export;
+
 /**
  * Calls a fae node, or the first of several that can be reached.
  *
@@ -177,17 +182,33 @@ final class Client
 
     private function newCall(string $method, array $params): Call
     {
-        if (count($params) !== count(array_filter(array_keys($params), 'is_int'))) {
-            throw Error::of('BAD_ARGS', "$method: params go by place, not by name");
+        foreach ($params as $place => $param) {
+            if (!is_int($place)) {
+                throw Error::of('BAD_ARGS', "$method: params go by place, not by name");
+            }
+            self::checkParam($param, $method);
         }
-        self::checkValue($params, $method);
         return new Call($method, array_values($params), $this->isIdempotent($method));
     }
 
-    /** php-msgpack would turn an object into a list of its values, and a resource into nil. */
-    private static function checkValue($params, string $method): void
+    /**
+     * Most params are scalars or arrays of some: only what is deeper is walked through.
+     *
+     * @param mixed $param
+     */
+    private static function checkParam($param, string $method): void
     {
-        array_walk_recursive($params, static function ($value) use ($method): void {
+        foreach (is_array($param) ? $param : [$param] as $value) {
+            if (!is_scalar($value) && $value !== null) {
+                self::checkDeep([$value], $method);
+            }
+        }
+    }
+
+    /** php-msgpack would turn an object into a list of its values, and a resource into nil. */
+    private static function checkDeep(array $values, string $method): void
+    {
+        array_walk_recursive($values, static function ($value) use ($method): void {
             if (is_object($value) || is_resource($value)) {
                 throw Error::of('BAD_ARGS', "$method: a param is or has in it "
                     . (is_object($value) ? 'an object of class ' . get_class($value) : 'a resource')
@@ -232,7 +253,7 @@ final class Client
                     $call->error = $error;
                 }
             }
-            $calls = array_filter($calls, [self::class, 'mayRunAgain']);
+            $calls = self::thatMayRunAgain($calls);
             if (!$calls || !$this->pause($round, $until)) {
                 return;
             }
@@ -242,10 +263,25 @@ final class Client
         }
     }
 
+    /**
+     * @param Call[] $calls
+     * @return Call[]
+     */
+    private static function thatMayRunAgain(array $calls): array
+    {
+        $again = [];
+        foreach ($calls as $call) {
+            if ($call->error && self::mayRunAgain($call)) {
+                $again[] = $call;
+            }
+        }
+        return $again;
+    }
+
     private static function mayRunAgain(Call $call): bool
     {
         $codes = $call->answered ? self::NOT_NOW : self::LOST;
-        return $call->error && isset($codes[$call->error->errorCode]) && ($call->idempotent || !$call->sent);
+        return isset($codes[$call->error->errorCode]) && ($call->idempotent || !$call->sent);
     }
 
     /** Waits for the next try, unless there is none. */

@@ -3,6 +3,10 @@
 
 namespace Fae;
 
+use function array_values, count, fclose, feof, fread, ftell, fwrite, getmypid, hrtime, in_array, intdiv, is_array,
+    max, min, preg_match, random_int, register_shutdown_function, stream_context_create, stream_select,
+    stream_set_blocking, stream_set_chunk_size, stream_socket_client, strlen, strncmp, substr, usleep;
+
 /**
  * One connection: opens, sends calls, collects their answers in whatever order they come. After a timeout, or anything
  * else that leaves an answer on its way, it is closed: what comes late must never answer the next call.
@@ -76,7 +80,8 @@ final class Connection
         $this->address = $address;
         $this->tls = $tls;
         $this->isPersistent = $isPersistent;
-        $this->nextId = random_int(0, 0xffffffff);
+        // An answer to an earlier PHP request may come on a persistent stream: not with a number of ours.
+        $this->nextId = $isPersistent ? random_int(0, 0xffffffff) : 0;
         $this->packer = new \MessagePack(false); // false: plain arrays both ways; never makes an object of what came
     }
 
@@ -125,8 +130,9 @@ final class Connection
             foreach ($calls as $call) {
                 $this->nextId = ($this->nextId + 1) & 0xffffffff;
                 $this->waiting[$this->nextId] = $call;
-                $out .= "\x95\x00" . $this->packer->pack($this->nextId) . $this->packer->pack($call->method)
-                    . $this->packer->pack($call->params) . $tail;
+                $request = $this->packer->pack([0, $this->nextId, $call->method, $call->params]);
+                $request[0] = "\x95"; // five, with the context: it is packed once
+                $out .= $request . $tail;
             }
             $this->converse($out, $until);
         } finally {
@@ -346,9 +352,12 @@ final class Connection
 
     private function connect(int $until): ?string
     {
-        $target = preg_replace('~^unix:(?!//)~', 'unix://', $this->address);
+        $isUnix = strncmp($this->address, 'unix:', 5) === 0;
+        $target = $isUnix && substr($this->address, 5, 2) !== '//' ? 'unix://' . substr($this->address, 5)
+            : $this->address;
         $flags = STREAM_CLIENT_CONNECT | ($this->isPersistent ? STREAM_CLIENT_PERSISTENT : 0);
-        $context = stream_context_create(['socket' => ['tcp_nodelay' => true], 'ssl' => $this->tls]);
+        $context = $isUnix ? null
+            : stream_context_create(['socket' => ['tcp_nodelay' => true], 'ssl' => $this->tls]);
         do {
             $left_s = ($until - hrtime(true)) / 1e9;
             if ($left_s <= 0) {

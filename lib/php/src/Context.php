@@ -3,6 +3,8 @@
 
 namespace Fae;
 
+use function basename, get_object_vars, random_int;
+
 /**
  * Who asks and why: goes along with every call, for the node's logs and a servant's `call`. One is made a PHP request;
  * a worker that runs for long sets a new one a job: `$fae->context = new Fae\Context('import')`.
@@ -42,7 +44,13 @@ final class Context
      */
     public function toArray(): array
     {
-        return array_filter(get_object_vars($this), static fn ($value) => $value !== null);
+        $map = get_object_vars($this);
+        foreach ($map as $name => $value) {
+            if ($value === null) {
+                unset($map[$name]);
+            }
+        }
+        return $map;
     }
 
     private static function script(): string

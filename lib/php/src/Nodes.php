@@ -3,6 +3,9 @@
 
 namespace Fae;
 
+use function apcu_enabled, apcu_fetch, apcu_store, array_filter, count, function_exists, hrtime, implode, intdiv,
+    microtime, shuffle;
+
 /**
  * The addresses of a client: which to try first, which were dead a moment ago, and their connections.
  *

@@ -6,9 +6,17 @@ namespace Fae\Tests;
 use Fae\Error;
 use PHPUnit\Framework\TestCase;
 
-/** Codes, classes and the three forms of an error. */
+/** Codes, classes and the three forms of an error; where classes are found. */
 final class ErrorTest extends TestCase
 {
+    public function testAutoloadKnowsEveryFile(): void
+    {
+        foreach (glob(__DIR__ . '/../src/[A-Z]*.php') as $file) {
+            self::assertTrue(class_exists('Fae\\' . basename($file, '.php')), $file);
+        }
+        self::assertFalse(class_exists('Fae\NoSuchClass'));
+    }
+
     public function testEveryCodeHasAClass(): void
     {
         foreach (Error::CODES as $code => $retryable) {
