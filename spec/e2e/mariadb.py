@@ -21,7 +21,7 @@ def template():
         _template = tempfile.mkdtemp(prefix="fae-mariadb-")
         atexit.register(shutil.rmtree, _template, ignore_errors=True)
         done = subprocess.run(["mariadb-install-db", "--no-defaults", "--user=" + account(), "--skip-test-db",
-                               "--datadir=" + _template, "--auth-root-authentication-method=normal",
+                               "--datadir=" + _template, "--tmpdir=" + _template, "--auth-root-authentication-method=normal",
                                "--innodb-log-file-size=4M"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout.decode()[-2000:]
     return _template
@@ -47,7 +47,8 @@ class Mariadb(Process):
         shutil.rmtree(self.data, ignore_errors=True)
 
     def command(self):
-        return ["mariadbd", "--no-defaults", "--user=" + account(), "--datadir=" + self.data, "--port=%d" % self.port,
+        return ["mariadbd", "--no-defaults", "--user=" + account(), "--datadir=" + self.data,
+                "--tmpdir=" + self.data, "--port=%d" % self.port,
                 "--bind-address=" + self.host, "--socket=" + self.socket, "--pid-file=%s/pid" % self.data,
                 "--skip-name-resolve", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M",
                 "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--performance-schema=OFF"] + self.args

@@ -4,15 +4,19 @@ that are killed, stopped and started again."""
 import contextlib
 import os
 import ssl
+import sys
 import time
 
 import pytest
 
-from harness import LONG, SLOW, Node, RpcError, free_port, wait_until
+from harness import LONG, ROOT, SLOW, Node, RpcError, free_port, wait_until
 from mariadb import Mariadb
 from mysql_fake import Endless, Fake, Holding
 from test_redis import run_spec
 from test_tls import certs  # noqa: F401
+
+sys.path.insert(0, os.path.join(ROOT, "spec", "fault"))
+import mysql_rows  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +248,14 @@ def test_a_server_that_is_killed_in_the_middle(server, node):
         server.start()
         wait_until("it is served again", lambda: c.call("shop.value", "SELECT 1") == {"value": 1}, 20)
         assert n_of(server, 3) == before
+
+
+def test_a_connection_that_ends_around_commit(server):
+    """M1. Whoever hears OK has it, and nobody has it twice: UNKNOWN is all that is told of a COMMIT without an answer."""
+    mysql_rows.make_accounts(server)
+    judged, codes, cut = mysql_rows.commits_that_are_cut(server, 60, 3)
+    assert judged["twice"] == judged["OK and not there"] == judged["failed and there"] == judged["sum"] == 0, judged
+    assert codes["UNKNOWN"] >= sum(cut.values()) and judged["UNKNOWN and there"] >= cut["not told"] > 0, (codes, judged)
 
 
 def test_a_server_that_is_stopped(server, node):

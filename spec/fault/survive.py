@@ -23,6 +23,7 @@ import tempfile
 import time
 
 import backends
+import mysql_rows
 from common import (Clock, Load, Report, born, close_all, get, harness, other_machine, pids, quantile, quiet, rss_bytes,
                     seconds_until, tell_load)
 from harness import Node, connect, cpu_s, pack, request
@@ -444,6 +445,7 @@ TESTS = {
     "R9": ("a log on a full disk", r9),
     "S9": ("scrapes of 10,000 series beside L", s9),
     **backends.TESTS,
+    **mysql_rows.TESTS,
 }
 
 
