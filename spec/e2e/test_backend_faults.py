@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from harness import LONG, ROOT, SLOW, Node, wait_until
+from harness import LONG, ROOT, SLOW, Node, Stopwatch, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "spec", "fault"))
 import backends  # noqa: E402
@@ -107,10 +107,11 @@ def test_no_late_answer_is_taken_for_another():
 
 def test_who_waits_for_a_connection_is_served_in_order():
     """K4."""
+    watch = Stopwatch()
     got = backends.crowd(200, 0.09)
     assert got["codes"] == {False, "POOL_BUSY"}
     assert len(got["served"]) >= 15 and got["overtaken"] == 0
-    assert 180 <= min(got["busy_ms"]) and max(got["busy_ms"]) <= 200 + (100 if LONG else 1000) * SLOW
+    assert 180 <= min(got["busy_ms"]) and max(got["busy_ms"]) <= 200 + (100 if LONG else 1000) * SLOW + 1000 * watch.lost()
     assert got["busy"] == len(got["busy_ms"]) and got["waits"] == 200 - 15
     assert got["pinned"] == got["waiting"] == 0
 
@@ -205,10 +206,11 @@ def test_a_killed_worker_leaves_no_connections_and_no_probes():
 @pytest.mark.parametrize("kind", KINDS if LONG else KINDS[:1])
 def test_names_that_hang_and_names_that_move(kind):
     """K7."""
+    watch = Stopwatch()
     with backends.named(kind) as (node, client, names, first, second):
         us, code = client.call("back.get_timed", kind, "m", 1)
-        assert code in ("UNAVAILABLE", "POOL_BUSY") and us < 4e6 * SLOW
-        assert backends.lag_max_ms(node) < 1000 * SLOW
+        assert code in ("UNAVAILABLE", "POOL_BUSY") and us < (4 * SLOW + watch.lost()) * 1e6
+        assert backends.lag_max_ms(node) < 1000 * (SLOW + watch.lost())
         names("127.0.0.1")
         wait_until("the name is known", lambda: backends.is_right(client, kind, "m", "k1"), 8)
         if LONG:  # an answer is kept for 5 s

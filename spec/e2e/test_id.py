@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from harness import LONG, Node, RpcError, collect, request, shim, wait_until
+from harness import LONG, Node, RpcError, Stopwatch, collect, request, shim, wait_until
 
 EPOCH_MS = 1388834974657
 SNOWFLAKE_EPOCH_MS = 1288834974657
@@ -337,9 +337,9 @@ def test_a_clock_set_back_a_second_is_waited_for(clocked):
         first = c.call("id.next")
         assert abs(ms_of(first) - time.time() * 1000) < 10000
         clock.set(-1)
-        began = time.monotonic()
+        began = Stopwatch()
         second = c.call("id.next")
-        assert second > first and time.monotonic() - began > 0.5
+        assert second > first and began.elapsed() > 0.5
         clock.set(-2)
         err = c.error("id.next", ctx={"deadline_ms": 200})  # has no time for that
         assert err.code == "CLOCK_BACK"
@@ -359,9 +359,9 @@ def test_a_clock_set_back_an_hour_is_refused_until_it_is_set_right(clocked):
         ahead = c.call("id.next")
         assert ms_of(ahead) - time.time() * 1000 > 3500000
         clock.set(0)
-        began = time.monotonic()
+        began = Stopwatch()
         err = c.error("id.next")
-        assert err.code == "CLOCK_BACK" and time.monotonic() - began < 4
+        assert err.code == "CLOCK_BACK" and began.seconds() < 4
         assert c.error("id.next_many", 10).code == "CLOCK_BACK"
         c.call("idrun.spawn")
         wait_until("it was refused", lambda: c.call("idrun.outcome"))

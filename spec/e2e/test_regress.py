@@ -4,7 +4,8 @@ import subprocess
 import threading
 import time
 
-from harness import FAE, SANITIZED, SLOW, Client, Node, RpcError, collect, connect, memory_kib, pack, request, wait_until
+from harness import (FAE, SANITIZED, SLOW, Client, Node, RpcError, Stopwatch, collect, connect, memory_kib, pack, request,
+                     wait_until)
 
 SERVANT = {"r.lua": """
 local fae = require "fae"
@@ -90,9 +91,9 @@ def test_pipelined_slow_calls_are_no_hang():
         busy.send(b"".join(request(i, "r.burn", 15) for i in range(n)))
         worst = 0
         for _ in range(20):
-            start = time.monotonic()
+            start = Stopwatch()
             assert other.call("sys.echo", 1) == 1
-            worst = max(worst, time.monotonic() - start)
+            worst = max(worst, start.seconds())
         answers = collect(busy, n)
         assert all(answers[i][2:] == [None, 15] for i in range(n))
         assert worst < 3 * SLOW
