@@ -60,7 +60,8 @@ count_plain() {
     sed -n 's/^\([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed$/\1 \2/p' "$1" | tail -n 1
 }
 
-# run KIND NAME SECONDS COMMAND...: one program under a time limit, one line of result, its log when it failed.
+# run KIND NAME SECONDS COMMAND...: one program under a time limit, one line of result, its log when it failed. Both
+# come in one piece, since another may be running.
 run() {
     local kind=$1 name=$2 limit=$3 status p=0 f=0 begin end counts why='' report
     local log=$LOG/${name//[\/ ]/-}.log
@@ -92,36 +93,66 @@ run() {
     if [ -n "$why" ] && [ "$f" -eq 0 ]; then
         f=1
     fi
-    printf '%-28s %5d passed %4d failed  %6s s%s\n' "$name" "$p" "$f" \
-        "$(((end - begin) / 1000000000)).$(printf %02d $(((end - begin) / 10000000 % 100)))" "${why:+  ($why)}"
-    if [ "$f" -ne 0 ]; then
-        echo "---- the end of ${log#"$PWD"/} ----"
-        tail -n 80 "$log"
-        echo "----"
-    fi
+    report=$(
+        printf '%-28s %5d passed %4d failed  %6s s%s\n' "$name" "$p" "$f" \
+            "$(((end - begin) / 1000000000)).$(printf %02d $(((end - begin) / 10000000 % 100)))" "${why:+  ($why)}"
+        if [ "$f" -ne 0 ]; then
+            echo "---- the end of ${log#"$PWD"/} ----"
+            tail -n 80 "$log"
+            echo "----"
+        fi
+    )
+    printf '%s\n' "$report"
     passed=$((passed + p))
     failed=$((failed + f))
 }
 
-suite_unit() {
-    local source name
+# together LANE LANE: two functions at once, and the sum of what they counted. For suites that wait more than they compute.
+together() {
+    local lane counts p f
+
+    for lane; do
+        rm -f "$LOG/$lane.count"
+        { passed=0 failed=0 && "$lane" && echo "$passed $failed" >"$LOG/$lane.count"; } &
+    done
+    wait
+    for lane; do
+        counts=$(cat "$LOG/$lane.count") || counts="0 1"
+        read -r p f <<<"$counts"
+        passed=$((passed + p))
+        failed=$((failed + f))
+    done
+}
+
+# unit_lane N: every second program.
+unit_lane() {
+    local source name i=0
 
     for source in spec/unit/test_*"$ONLY"*.c; do
         [ -e "$source" ] || continue
+        i=$((i + 1))
+        [ $((i % 2)) -eq "$1" ] || continue
         name=$(basename "$source" .c)
         run cmocka "unit/${name#test_}" 120 "$B/unit/$name"
     done
 }
 
-suite_lua() {
-    local files=()
+unit_even() { unit_lane 0; }
+unit_odd() { unit_lane 1; }
+suite_unit() { together unit_even unit_odd; }
 
-    mapfile -t files < <(find spec/lua -name "*${ONLY}*_spec.lua" | sort)
-    [ ${#files[@]} -gt 0 ] || return 0
-    [ -n "$ONLY" ] || files=(spec/lua)
-    run busted lua 120 "$B/fae" test "${files[@]}"
-    run busted "lua jit=off" 120 env FAE_TEST_JIT=off "$B/fae" test "${files[@]}"
-    run busted "lua gc=stress" 300 env FAE_TEST_GC=stress "$B/fae" test "${files[@]}"
+lua_jit() {
+    run busted lua 120 "$B/fae" test "${lua_files[@]}"
+    run busted "lua jit=off" 120 env FAE_TEST_JIT=off "$B/fae" test "${lua_files[@]}"
+}
+
+lua_stress() { run busted "lua gc=stress" 300 env FAE_TEST_GC=stress "$B/fae" test "${lua_files[@]}"; }
+
+suite_lua() {
+    mapfile -t lua_files < <(find spec/lua -name "*${ONLY}*_spec.lua" | sort)
+    [ ${#lua_files[@]} -gt 0 ] || return 0
+    [ -n "$ONLY" ] || lua_files=(spec/lua)
+    together lua_jit lua_stress
 }
 
 suite_e2e() {
