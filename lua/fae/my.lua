@@ -14,8 +14,8 @@ local bin, raw = core.mark "bin", core.mark "raw"
 local M = {}
 
 local PARAMS_MAX = 5000 -- a Lua function takes at most 8000
-local KNOWN_MAX, KNOWN_BYTES = 1000, 4096 -- statements remembered by their text, and how long they may be
 local HANDLES_MAX = 256
+local LONG = 4096 -- bytes of a statement that nobody remembers
 local ROWS_MAX = 100000 -- of query_shards
 local TTL_MAX_MS = 10 * 366 * 86400000
 
@@ -23,20 +23,17 @@ local function bad(...) return nil, core.err("BAD_ARGS", (...):format(select(2, 
 
 -- ---- statements ----
 
-local known, n_known = {}, 0
-
--- What sql.classify tells of it | nil, err
+-- What sql.about tells of it, which may run on whatever connection is free | nil, err
 local function statement(text)
-  local st = known[text]
-  if st then return st end
-  local kind, about = sql.classify(text)
-  if not kind then return nil, about end
-  if #text > KNOWN_BYTES then return about end
-  if n_known >= KNOWN_MAX then known, n_known = {}, 0 end
-  known[text] = about
-  n_known = n_known + 1
-  return about
+  local st = sql.about(text)
+  local why = st.refused or st.bound
+  if why then return nil, core.err("BAD_ARGS", why) end
+  return st
 end
+
+local DOUBTFUL = "; not every server ends its strings where they seem to end: values are better bound to a ?"
+
+local function misplaced(st, text) return bad("%s%s", text:format(st.verb:upper()), st.doubtful and DOUBTFUL or "") end
 
 local function is_param(value)
   local kind = type(value)
@@ -112,14 +109,14 @@ local function reads(st) return st.kind == "read" or (st.kind == "other" and st.
 function M.query(q)
   local st, err = statement(q.sql)
   if not st then return nil, err end
-  if not reads(st) then return bad("my.query reads, and %s does not: my.exec runs it", st.verb:upper()) end
+  if not reads(st) then return misplaced(st, "my.query reads, and %s does not: my.exec runs it") end
   return read(st, q)
 end
 
 --- kept(sql, cache_key, table) -> what query would give, for a client and nobody else: as it goes over the wire | nil:
 -- nothing is kept under that key, or not for such a statement
 function M.kept(text, cache_key, name)
-  local st = cache_key ~= "" and statement(text)
+  local st = cache_key ~= "" and #text <= LONG and statement(text) -- a long one is looked at once, by query
   if not st or not st.cacheable then return nil end
   local data = querycache.peek(cache_key, name)
   return data and setmetatable({ bytes = data }, raw)
@@ -160,6 +157,7 @@ local function transaction(where, fn, ...)
   local result
   local ok
   ok, err = core.mysql_conn_query(conn, "START TRANSACTION", 0)
+  if not ok and err.code == "UNKNOWN" then err = core.err("UNAVAILABLE", err.message) end -- nothing was done yet
   if ok then
     result, err = fn(conn, ...) -- raises: the connection is closed when it is collected, which rolls back
     if result ~= nil then
@@ -203,7 +201,9 @@ end
 local function atomic_plan(list)
   local plan, where = {}, nil
   for i, q in ipairs(list) do
-    local st, err = statement(q.sql)
+    local kind, st = sql.classify(q.sql)
+    local err
+    if not kind then st, err = nil, st end
     if st and st.commits then st, err = bad("%s commits by itself", st.verb:upper()) end
     local pool
     if st then pool, err = shard.pick(q.pool, q.hint) end
@@ -217,13 +217,21 @@ local function atomic_plan(list)
     end
     if not params then return nil, at_element(i, #list, err, 0) end
     where = pool
+    plan.left = plan.left or st.left
     plan[i] = { st = st, q = q, params = params, n = n }
   end
   return plan, where
 end
 
+-- After it LAST_INSERT_ID(), FOUND_ROWS() and the like tell nothing of whoever had the connection before.
+local FORGET = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) x"
+
 local function atomic_run(conn, plan, where)
   local affected = 0
+  if plan.left then
+    local ok, err = core.mysql_conn_query(conn, FORGET, 0)
+    if not ok then return nil, err end
+  end
   for i, one in ipairs(plan) do
     local result, err = conn_ask(conn, one.q.pool, where, one.q.sql, one.params, one.n)
     if result and not core.mysql_conn_in_transaction(conn) then -- a procedure may
@@ -321,7 +329,7 @@ end
 function M.query_shards(q)
   local st, err = statement(q.sql)
   if not st then return nil, err end
-  if st.kind ~= "read" then return bad("my.query_shards reads, and %s does not", st.verb:upper()) end
+  if st.kind ~= "read" then return misplaced(st, "my.query_shards reads, and %s does not") end
   local list, n = params_of(q.args)
   if not list then return nil, n end
   local names, fns, rows_max, total = shard.members(q.pool), {}, q.rows_max or ROWS_MAX, 0

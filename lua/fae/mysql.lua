@@ -5,7 +5,7 @@
 local core = require "fae.core"
 local failure = require "fae.failure"
 local shard = require "fae.shard"
-local verb_of = require("fae.sql").verb
+local about_of, verb_of = require("fae.sql").about, require("fae.sql").verb
 local timed = require("fae.querystats").timed
 local null = require("fae.types").null
 
@@ -20,6 +20,7 @@ local undone = { [1213] = true, [1205] = true, [1613] = true, [1614] = true, [10
 local keeps = { select = true, insert = true, update = true, delete = true, replace = true, with = true, show = true,
   set = true, savepoint = true, values = true, explain = true }
 
+local FORGET = "SELECT LAST_INSERT_ID(0) FROM (SELECT 1) x" -- and what SHOW WARNINGS, FOUND_ROWS() and ROW_COUNT() tell
 local handles = {} -- of pools, by name
 local pinned = setmetatable({}, { __mode = "k" }) -- coroutine -> pool -> in a transaction of it
 local Pool, Transaction = {}, {}
@@ -76,8 +77,16 @@ end
 
 -- ---- on any connection ----
 
+-- What means the connection needs one of its own: here the next statement may have another.
+local function check_shared(sql)
+  local bound = about_of(sql).bound
+  if bound then return nil, core.err("BAD_ARGS", bound) end
+  return true
+end
+
 local function run(o, sql, ...)
-  local pool, refused = shard.pick(o.pool, o.hint)
+  local pool, refused = check_shared(sql)
+  if pool then pool, refused = shard.pick(o.pool, o.hint) end
   if not pool then return nil, refused end
   local result, err = timed(o.pool, sql, pool, core.mysql_query, handle_of(pool), o.on_replica, sql, select("#", ...),
     ...)
@@ -151,7 +160,8 @@ function Pool.each(pool, sql, ...)
   check_sql(sql, "each")
   local o = of(pool)
   if type((select(select("#", ...), ...))) ~= "function" then error("mysql:each takes a function last", 2) end
-  local name, refused = shard.pick(o.pool, o.hint)
+  local name, refused = check_shared(sql)
+  if name then name, refused = shard.pick(o.pool, o.hint) end
   if not name then return nil, refused end
   local conn, err = core.mysql_borrow(handle_of(name), o.on_replica and core.mysql_reads(sql))
   if not conn then return nil, err end
@@ -181,12 +191,21 @@ local function noted(o, text, result, err)
   elseif not core.mysql_conn_in_transaction(o.conn) then
     o.why = o.why or core.err("BAD_ARGS", "a statement ended the transaction that it was part of")
   end
+  if result and type(result) == "table" and result.insert_id ~= 0 then o.inserted = true end
   return result, err
+end
+
+-- LAST_INSERT_ID() and the like tell of nobody who had the connection before.
+local function forget_others(o, sql)
+  local left = about_of(sql).left
+  if left and not o.inserted and (left == "id" or not o.used) then core.mysql_conn_query(o.conn, FORGET, 0) end
+  o.used = true
 end
 
 local function run_in(o, sql, ...)
   if o.ended then return over(o) end
   if o.why then return nil, o.why end
+  forget_others(o, sql)
   return noted(o, sql, timed(o.pool, sql, o.pool, core.mysql_conn_query, o.conn, sql, select("#", ...), ...))
 end
 
@@ -215,6 +234,7 @@ function Transaction.each(tx, sql, ...)
   local o = of(tx)
   if o.ended then return over(o) end
   if o.why then return nil, o.why end
+  forget_others(o, sql)
   return noted(o, sql, each_on(o.conn, "each", sql, ...))
 end
 

@@ -6,7 +6,7 @@
 local core = require "fae.core"
 local cache = require "fae.cache"
 local ffi = require "fae.ffi"
-local sql = require "fae.sql"
+local digest_of = require("fae.sqldigest").of
 
 local M = {}
 
@@ -107,7 +107,7 @@ function M.timed(pool, text, where, fn, ...)
   local result, err = fn(...)
   local n_rows = result and result.rows and #result.rows or 0
   if result and n_rows == 0 then n_rows = tonumber(result.affected) or 0 end
-  M.observe(pool, sql.digest(text), where, core.monotonic_us() - began, n_rows, not result and err or nil)
+  M.observe(pool, digest_of(text), where, core.monotonic_us() - began, n_rows, not result and err or nil)
   return result, err
 end
 

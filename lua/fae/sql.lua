@@ -1,136 +1,22 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- What a statement is, from its words alone: does it read or write, may its result be kept or come from a replica; and
--- its digest, the statement without its values. One pass from left to right, each byte looked at once or twice. Strings
--- are read as a server reads them whose sql_mode is the default one; what a stored function does nobody can tell here.
+-- What a statement is, from its words alone: does it read or write, may its result be kept or come from a replica, does
+-- it mean the connection that it runs on. One pass over its bytes. Strings are read as a server reads them whose
+-- sql_mode is the default one and whose character set has every ASCII byte for itself; from where another server may
+-- read differently (doubt) whatever is there is also taken for words, and the worse holds. What a stored function does
+-- nobody can tell here.
 local core = require "fae.core"
+local tokens = require "fae.sqltokens"
 
 local M = {}
 
 local byte, find, sub, lower = string.byte, string.find, string.sub, string.lower
+local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
+local skip, token = tokens.skip, tokens.token
 
 local NAME_MAX = 64 -- characters, as the server has it
-local DIGEST_MAX, TOKENS_MAX, WORD_MAX = 1024, 512, 64
 local KNOWN_MAX, KNOWN_BYTES = 1000, 4096 -- statements remembered by their text, and how long they may be
-local DIGESTED_MAX = 32768 -- bytes of a statement that its digest tells of
-
--- ---- tokens ----
-
-local END, WORD, NUMBER, STRING, QUOTED, VARIABLE, SYMBOL, EXECUTABLE = 0, 1, 2, 3, 4, 5, 6, 7
-
-local BLANK, LETTER, DIGIT, OPERATOR = 1, 2, 3, 4
-local class = {}
-for c = 0, 255 do class[c] = 0 end
-for c = 9, 13 do class[c] = BLANK end
-class[32] = BLANK
-for c = 128, 255 do class[c] = LETTER end
-for _, range in ipairs { "az", "AZ", "__", "$$" } do
-  for c = range:byte(1), range:byte(2) do class[c] = LETTER end
-end
-for c = 48, 57 do class[c] = DIGIT end
-for c in ("<>=!|&:^"):gmatch "." do class[c:byte()] = OPERATOR end
-setmetatable(class, { __index = function() return 0 end }) -- of nil, which is the end
-
-local in_quotes = { [39] = "['\\]", [34] = '["\\]', [96] = "`" }
-
--- Behind the quoted text that begins at i; its quote is doubled inside it, or behind a backslash.
-local function quoted_end(sql, i, quote)
-  local stops, j = in_quotes[quote], i + 1
-  while true do
-    j = find(sql, stops, j)
-    if not j then return #sql + 1 end
-    if byte(sql, j) == quote then
-      if byte(sql, j + 1) ~= quote then return j + 1 end
-    end
-    j = j + 2
-  end
-end
-
-local function word_end(sql, i)
-  local c = class[byte(sql, i)]
-  while c == LETTER or c == DIGIT do
-    i = i + 1
-    c = class[byte(sql, i)]
-  end
-  return i
-end
-
--- A number, and what begins as one: `1st` is a name, but nobody must see more of it than of a number.
-local function number_end(sql, i)
-  local hex = byte(sql, i) == 48 and (byte(sql, i + 1) == 120 or byte(sql, i + 1) == 98)
-  while true do
-    local c = byte(sql, i)
-    if (c == 69 or c == 101) and not hex then
-      local sign = byte(sql, i + 1)
-      if (sign == 43 or sign == 45) and class[byte(sql, i + 2)] == DIGIT then i = i + 1 end
-    elseif c ~= 46 and class[c] ~= LETTER and class[c] ~= DIGIT then
-      return i
-    end
-    i = i + 1
-  end
-end
-
-local function line_end(sql, i) return (find(sql, "\n", i, true) or #sql) + 1 end
-
--- Behind blanks and comments from i on, or, nil when a comment begins there that the server runs.
-local function skip(sql, i)
-  while true do
-    local c = byte(sql, i)
-    if class[c] == BLANK then
-      i = i + 1
-    elseif c == 35 then
-      i = line_end(sql, i)
-    elseif c == 45 and byte(sql, i + 1) == 45 then
-      local after = byte(sql, i + 2)
-      if after and after > 32 then return i end -- a minus of a minus
-      i = line_end(sql, i)
-    elseif c == 47 and byte(sql, i + 1) == 42 then
-      local mark = byte(sql, i + 2)
-      if mark == 33 or (mark == 77 and byte(sql, i + 3) == 33) then return nil end -- /*! and /*M!
-      local _, stop = find(sql, "*/", i + 2, true)
-      i = (stop or #sql) + 1
-    else
-      return i
-    end
-  end
-end
-
--- The token at or behind i: its kind, where it begins, and where what follows it does.
-local function token(sql, i)
-  local from = skip(sql, i)
-  if not from then return EXECUTABLE, i, i end
-  local c = byte(sql, from)
-  if not c then return END, from, from end
-  local kind = class[c]
-  if kind == LETTER then
-    local stop = word_end(sql, from)
-    local quote = byte(sql, stop)
-    if quote == 39 and (stop == from + 1 or c == 95) then return STRING, from, quoted_end(sql, stop, 39) end -- x'41'
-    return WORD, from, stop
-  end
-  if kind == DIGIT or (c == 46 and class[byte(sql, from + 1)] == DIGIT) then
-    return NUMBER, from, number_end(sql, from)
-  end
-  if c == 39 or c == 34 then return STRING, from, quoted_end(sql, from, c) end
-  if c == 96 then return QUOTED, from, quoted_end(sql, from, 96) end
-  if c == 64 then
-    local at = byte(sql, from + 1) == 64 and from + 2 or from + 1
-    local stop = word_end(sql, at)
-    if stop > at then return VARIABLE, from, stop end
-    return SYMBOL, from, at
-  end
-  if kind == OPERATOR then
-    local stop = from + 1
-    while class[byte(sql, stop)] == OPERATOR do stop = stop + 1 end
-    return SYMBOL, from, stop
-  end
-  if c == 45 and byte(sql, from + 1) == 62 then -- -> and ->>
-    return SYMBOL, from, byte(sql, from + 2) == 62 and from + 3 or from + 2
-  end
-  return SYMBOL, from, from + 1
-end
-
--- ---- what it does ----
+local KEYWORD_MAX = 24 -- bytes of the longest word that means anything here
 
 local function words(text)
   local set = {}
@@ -141,256 +27,399 @@ end
 local reading = words "select values"
 local writing = words "insert update delete replace create alter drop truncate rename"
 local committing = words "create alter drop truncate rename grant revoke analyze optimize check repair flush"
+local explaining = words "explain describe desc"
+-- Those in which functions and variables mean what they say; in others they may be part of a definition.
+local asking = words [[select values table with insert replace update delete call do explain describe desc analyze]]
 -- Of the connection, which others have before and after.
-local session = words([[set use begin start commit rollback savepoint release lock unlock prepare execute deallocate xa
-  handler]])
--- Whose answer depends on the connection or changes something, so that it belongs to nobody else.
-local stateful = words([[get_lock release_lock release_all_locks is_free_lock is_used_lock last_insert_id found_rows
-  row_count nextval lastval setval sleep master_pos_wait master_gtid_wait load_file connection_id]])
+local session = words [[set use begin start commit rollback savepoint release lock unlock prepare execute deallocate xa
+  handler get backup]]
+-- Those of them that have another meaning too, by their next word.
+local elsewhere = {
+  set = words "global persist persist_only password statement default", execute = words "immediate",
+  start = words "slave slaves replica replicas group_replication all", begin = words "not",
+  xa = words "commit rollback recover",
+}
+-- Functions whose answer depends on the connection or changes something, so that it belongs to nobody else.
+local stateful = words [[get_lock release_lock release_all_locks is_free_lock is_used_lock last_insert_id found_rows
+  row_count nextval lastval setval sleep master_pos_wait master_gtid_wait load_file connection_id]]
+-- Those that mean what the same connection did before or does after, and what to do instead.
+local instead = {
+  last_insert_id = "the result of what was inserted has it as insert_id", found_rows = "SELECT COUNT(*) asks for it",
+  row_count = "the result of what was done has it as affected", get_lock = "fae.lock has locks",
+  release_lock = "fae.lock has locks", release_all_locks = "fae.lock has locks", lastval = "NEXTVAL() gives it",
+}
+-- System variables that tell of the statement before.
+local variables = words "last_insert_id identity insert_id warning_count error_count"
 
-local EXECUTABLE_TEXT = "a comment that the server runs (/*! ... */) is not sent: what it does cannot be told"
-
-local function refuse(text) return nil, core.err("BAD_ARGS", text) end
-
--- Looks at a SELECT, whatever is before or inside it: sets what it may not be.
-local function look(about, word, before, sql, stop)
-  if word == "outfile" or word == "dumpfile" then
-    if before == "into" then about.kind, about.cacheable, about.replica = "write", false, false end
-  elseif word == "into" then
-    about.cacheable, about.replica = false, false
-    if about.kind == "read" then about.kind = "other" end
-  elseif ((word == "update" or word == "share") and before == "for") or (word == "in" and before == "lock") then
-    about.kind, about.cacheable, about.replica, about.locks = "other", false, false, true
-  elseif (stateful[word] and byte(sql, skip(sql, stop) or stop) == 40)
-    or (word == "value" and (before == "next" or before == "previous")) or word == "procedure" then
-    about.cacheable, about.replica = false, false
-  end
+-- For words that are looked at always: by their first byte, a bit for each length.
+local lengths = {}
+for c = 0, 255 do lengths[c] = 0 end
+local function note(word)
+  for _, c in ipairs { byte(word), byte(word:upper()) } do lengths[c] = bor(lengths[c], lshift(1, #word)) end
+end
+local others = words "outfile dumpfile into update share in value procedure lock export"
+for _, set in ipairs { stateful, variables, others } do
+  for word in pairs(set) do note(word) end
 end
 
-local function begins(about, verb)
-  about.verb = verb
-  about.commits = committing[verb] or false
-  if verb == "select" or verb == "values" or verb == "table" then
-    about.kind, about.cacheable, about.replica, about.looks = "read", true, true, true
-  elseif verb == "with" then
-    about.kind, about.cacheable, about.replica, about.looks, about.main = "read", true, true, true, true
-  elseif verb == "show" or verb == "explain" or verb == "describe" or verb == "desc" then
-    about.kind = "read"
-  elseif writing[verb] then
-    about.kind = "write"
+local EXECUTABLE_TEXT = "a comment that the server runs (/*! ... */) is not sent: what it does cannot be told"
+local SEVERAL_TEXT = "there are several statements: send one at a time"
+local NONE_TEXT = "there is no statement in it"
+local TOGETHER = "what belongs together is my.bulk_exec with atomic, or transaction() of fae.mysql"
+
+-- ---- what one word says ----
+
+local function not_shared(about) about.cacheable, about.replica = false, false end
+
+local function bind(about, what, hint)
+  about.bound = about.bound or ("%s is refused: it means the connection, and each statement may have another; %s%s")
+    :format(what, hint and hint .. "; " or "", TOGETHER)
+end
+
+-- Is there nothing between the parentheses that open at or behind i?
+local function is_empty_call(sql, i)
+  local open = skip(sql, i)
+  if not open or byte(sql, open) ~= 40 then return false end
+  local close = skip(sql, open + 1)
+  return close ~= nil and byte(sql, close) == 41
+end
+
+-- Is what ends before `from` the beginning of a system variable: @@, @@session., and with comments in it?
+local function is_variable(sql, from)
+  local before = sub(sql, from > 64 and from - 64 or 1, from - 1):gsub("/%*.-%*/", " ")
+  return find(before, "@@$") or find(before, "@@[%a`]+%s*%.%s*$")
+end
+
+-- A name that a parenthesis follows, or an @@ precedes.
+local function on_name(about, name, sql, from, stop)
+  if variables[name] and is_variable(sql, from) then
+    not_shared(about)
+    about.left = "id"
+    bind(about, "@@" .. name)
+    return
+  end
+  if byte(sql, from - 1) == 46 then return end -- of a database: it is none of the server's own
+  if not stateful[name] or byte(sql, skip(sql, stop) or stop) ~= 40 then return end
+  not_shared(about)
+  if name == "last_insert_id" then
+    if not is_empty_call(sql, stop) then return end
+    about.left = "id"
+  elseif instead[name] then
+    about.left = about.left or "rest"
+  end
+  if instead[name] then bind(about, name:upper() .. "()", instead[name]) end
+end
+
+-- Looks at a SELECT, whatever is before or inside it: sets what it may not be.
+local function look(about, word, before)
+  if word == "outfile" or word == "dumpfile" then
+    if before == "into" then
+      about.kind = "write"
+      not_shared(about)
+    end
+  elseif word == "into" then
+    not_shared(about)
+    if about.kind == "read" then about.kind = "other" end
+  elseif ((word == "update" or word == "share") and before == "for") or (word == "in" and before == "lock") then
+    about.kind, about.locks = "other", true
+    not_shared(about)
+  elseif (word == "value" and (before == "next" or before == "previous")) or word == "procedure" then
+    not_shared(about)
+    if before == "previous" then bind(about, "PREVIOUS VALUE", instead.lastval) end
   end
 end
 
 -- EXPLAIN ANALYZE runs what it explains, and so does MariaDB's ANALYZE.
-local function second(about, verb, word)
-  if word == "analyze" then about.runs = true end
+local function second(about, word)
+  local verb = about.verb
+  if word == "analyze" and explaining[verb] then about.runs = true end
   if verb == "analyze" and word ~= "table" and word ~= "local" and word ~= "no_write_to_binlog" then
     about.runs, about.kind, about.commits = true, "read", false
   end
+  if session[verb] and elsewhere[verb] and elsewhere[verb][word] then about.bound = nil end
 end
 
--- The first word, behind parentheses, and where it ends; or nil, err.
+-- One of the first words.
+local function on_early(about, word, before)
+  local n = about.n_words
+  if n == 1 then second(about, word) end
+  if word == "temporary" and (about.verb == "create" or about.verb == "drop") and (n == 1 or before == "replace") then
+    about.commits = false
+    bind(about, about.verb:upper() .. " TEMPORARY")
+  end
+  if about.verb == "show" and (word == "warnings" or word == "errors" or word == "profile" or word == "profiles")
+    and (n == 1 or n == 2 and before == "count") then
+    about.left = "rest"
+    bind(about, "SHOW " .. word:upper())
+  end
+end
+
+local function on_word(about, sql, from, stop, before)
+  local word = stop - from <= KEYWORD_MAX and lower(sub(sql, from, stop - 1)) or ""
+  if about.n_words <= 3 then on_early(about, word, before) end
+  if about.runs and (writing[word] or reading[word]) then
+    about.kind, about.runs = writing[word] and "write" or about.kind, false
+  end
+  if about.main and about.depth == 0 and (writing[word] or word == "select") then
+    about.main, about.decided = false, from
+    if writing[word] then
+      about.kind = "write"
+      not_shared(about)
+    end
+  end
+  if about.looks then look(about, word, before) end
+  if about.verb == "flush" and (word == "lock" or word == "export") and (before == "read" or before == "for") then
+    bind(about, "FLUSH TABLES with a lock")
+  end
+  if about.asks then on_name(about, word, sql, from, stop) end
+end
+
+-- ---- the pass ----
+
+local LETTER, DIGIT, QUOTE, MARK, BEYOND = 1, 2, 3, 4, 5 -- what a byte begins; BEYOND is a letter that is not ASCII
+local begins_with = {}
+for c = 0, 255 do
+  local class = tokens.class[c]
+  begins_with[c] = class == tokens.LETTER and LETTER or class == tokens.DIGIT and DIGIT or 0
+end
+for c = 128, 255 do begins_with[c] = BEYOND end
+for c in ("'\"`"):gmatch "." do begins_with[byte(c)] = QUOTE end
+for c in (";:#-/@\\()"):gmatch "." do begins_with[byte(c)] = MARK end
+
+-- Behind the quoted text that begins at i, and where it may end for other servers, or go on; or nil. A backslash means
+-- nothing in names, with NO_BACKSLASH_ESCAPES, and as the second half of a character of GBK, Big5 or SJIS, as ` may be.
+local function quoted_end(sql, i, quote)
+  local doubt
+  while true do
+    i = i + 1
+    local c = byte(sql, i)
+    if c == quote then
+      if quote == 96 and byte(sql, i - 1) >= 128 then doubt = doubt or i end
+      if byte(sql, i + 1) ~= quote then return i + 1, doubt end
+      i = i + 1
+    elseif c == 92 and quote ~= 96 then
+      i = i + 1
+      c = byte(sql, i)
+      if c == quote or c == 92 and byte(sql, i - 2) >= 128 then doubt = doubt or i end
+    elseif not c then
+      return i, doubt
+    end
+  end
+end
+
+-- Something between words, at i; where what follows it begins | nil: a comment that the server runs
+local function on_mark(about, sql, i, c)
+  if c == 40 then
+    about.depth = about.depth + 1
+  elseif c == 41 then
+    about.depth = about.depth - 1
+  elseif c == 59 then
+    about.ended = about.ended or i
+  elseif c == 58 then
+    if byte(sql, i + 1) == 61 then -- @a := 1
+      about.assigns = true
+      not_shared(about)
+    end
+  elseif c == 64 then
+    local before, after = byte(sql, i - 1), byte(sql, i + 1)
+    local of_a_name = before and (before == 64 or begins_with[before] ~= 0 and begins_with[before] ~= MARK)
+    if not of_a_name and after ~= 64 then about.variable = about.variable or i end -- not root@localhost
+  elseif c == 92 then
+    return byte(sql, i + 1) == 78 and i + 2 or i + 1 -- \N is NULL, wherever it ends
+  else
+    local stop = skip(sql, i)
+    return stop == i and i + 1 or stop
+  end
+  return i + 1
+end
+
+-- The quoted text at i is over at stop: a name that is called?
+local function on_quoted(about, sql, i, stop, quote)
+  if quote == 39 or stop - i > KEYWORD_MAX then return end
+  on_name(about, lower(sub(sql, i + 1, stop - 2)), sql, i, stop)
+end
+
+-- From behind the first word to the end: where doubt begins, or nil | false: a comment that the server runs
+local function pass(about, sql, i)
+  local n, from_before, stop_before, doubt = #sql, 1, 1, nil
+  while i <= n do
+    local c = byte(sql, i)
+    local begins = begins_with[c]
+    if begins == LETTER or begins == BEYOND then
+      local from = i
+      if begins == BEYOND then doubt = doubt or i end
+      if (c == 69 or c == 101) and begins_with[byte(sql, i + 1) or 0] == DIGIT
+        and (begins_with[byte(sql, i - 1)] == DIGIT or byte(sql, i - 1) == 46) then
+        repeat i = i + 1 until begins_with[byte(sql, i) or 0] ~= DIGIT -- of a number: 1e5into is 1e5 and into
+      else
+        repeat
+          i = i + 1
+          begins = begins_with[byte(sql, i) or 0]
+          if begins == BEYOND then doubt = doubt or i end
+        until begins ~= LETTER and begins ~= DIGIT and begins ~= BEYOND
+        about.n_words = about.n_words + 1
+        local len = i - from
+        if about.n_words <= 3 or about.main or about.runs
+          or len <= KEYWORD_MAX and band(rshift(lengths[c], len), 1) == 1 then
+          on_word(about, sql, from, i, stop_before - from_before < KEYWORD_MAX
+            and lower(sub(sql, from_before, stop_before - 1)) or "")
+        end
+        from_before, stop_before = from, i
+      end
+    elseif begins == QUOTE then
+      local stop, doubtful = quoted_end(sql, i, c)
+      doubt = doubt or doubtful
+      if about.asks then on_quoted(about, sql, i, stop, c) end
+      i, from_before, stop_before = stop, 1, 1
+    elseif begins == MARK then
+      i = on_mark(about, sql, i, c)
+      if not i then return false end
+    else
+      i = i + 1
+    end
+  end
+  return doubt
+end
+
+-- ---- doubt ----
+
+local function is_in_word(c)
+  local begins = begins_with[c or 0]
+  return begins == LETTER or begins == DIGIT
+end
+
+local function has(text, word)
+  local to = 0
+  while true do
+    local from
+    from, to = find(text, word, to + 1, true)
+    if not from then return false end
+    if not is_in_word(byte(text, from - 1)) and not is_in_word(byte(text, to + 1)) then return true end
+  end
+end
+
+local function has_one(text, set)
+  for word in pairs(set) do
+    if has(text, word) then return true end
+  end
+  return false
+end
+
+local files, locking = words "outfile dumpfile", words "update share"
+
+-- Of a statement that reads, as far as all servers agree: what may one make of the rest?
+local function suspect(about, rest, at)
+  local was = about.kind
+  local may_write = about.verb ~= "with" and not about.looks or about.main or (about.decided or 0) > at
+  if has_one(rest, files) or may_write and has_one(rest, writing) then
+    about.kind = "write"
+    not_shared(about)
+  elseif has_one(rest, locking) then
+    about.kind, about.locks = "other", true
+    not_shared(about)
+  elseif find(rest, "@", 1, true) or find(rest, ":=", 1, true) or has_one(rest, stateful) or has(rest, "procedure")
+    or has(rest, "value") and (has(rest, "next") or has(rest, "previous")) then
+    not_shared(about)
+  end
+  about.doubtful = about.kind ~= was
+  return not find(rest, "/*!", 1, true) and not find(rest, "/*m!", 1, true)
+end
+
+-- ---- all of it ----
+
+local function begins(about, verb)
+  about.verb = verb
+  about.commits = committing[verb] or false
+  about.asks = asking[verb] or false
+  if verb == "select" or verb == "values" or verb == "table" then
+    about.kind, about.cacheable, about.replica, about.looks = "read", true, true, true
+  elseif verb == "with" then
+    about.kind, about.cacheable, about.replica, about.looks, about.main = "read", true, true, true, true
+  elseif verb == "show" or explaining[verb] then
+    about.kind = "read"
+  elseif writing[verb] then
+    about.kind = "write"
+  elseif session[verb] then
+    about.session = verb:upper() .. " is refused: it changes the connection, which other calls have too; a transaction "
+      .. "is my.bulk_exec with atomic, or transaction() of fae.mysql"
+    about.bound = about.session
+  end
+end
+
+-- The first word, behind parentheses, and where it ends; or nil, why not.
 local function first_word(sql)
   local i = 1
   while true do
     local kind, from, stop = token(sql, i)
-    if kind == WORD then return lower(sub(sql, from, stop - 1)), stop end
-    if kind == EXECUTABLE then return refuse(EXECUTABLE_TEXT) end
-    if kind ~= SYMBOL or byte(sql, from) ~= 40 then return refuse "there is no statement in it" end
+    if kind == tokens.WORD then
+      local word = sub(sql, from, stop - 1)
+      if find(word, "[\128-\255]") then return nil, NONE_TEXT end
+      return lower(word), stop
+    end
+    if kind == tokens.EXECUTABLE then return nil, EXECUTABLE_TEXT end
+    if kind ~= tokens.SYMBOL or byte(sql, from) ~= 40 then return nil, NONE_TEXT end
     i = stop
   end
 end
 
-local function on_word(about, sql, from, stop, before, depth)
-  local word = stop - from <= 24 and lower(sub(sql, from, stop - 1)) or ""
-  about.n_words = about.n_words + 1
-  if about.n_words == 1 then second(about, about.verb, word) end
-  if about.runs and (writing[word] or reading[word]) then
-    about.kind, about.runs = writing[word] and "write" or about.kind, false
-  end
-  if about.main and depth == 0 and (writing[word] or word == "select") then
-    about.main = false
-    if writing[word] then about.kind, about.cacheable, about.replica = "write", false, false end
-  end
-  if about.looks then look(about, word, before, sql, stop) end
-  return word
-end
-
--- What may end a statement or hide its end; and the words of those that are looked at.
-local breaks, breaks_and_words = "[;'\"`#/%-]", "[^%d%s,.]"
-
--- From behind the first word to the end.
-local function classify_rest(about, sql, i)
-  local depth, before, ended = 0, nil, false
+-- Is there more behind the semicolon at i?
+local function goes_on(sql, i)
   while true do
-    local from = find(sql, (about.looks or about.n_words < 8) and breaks_and_words or breaks, i)
-    if not from then break end
-    local c = byte(sql, from)
-    if class[c] == LETTER then
-      i = word_end(sql, from)
-      before = on_word(about, sql, from, i, before, depth)
-    elseif in_quotes[c] then
-      i, before = quoted_end(sql, from, c), nil
-    elseif c == 59 then
-      ended = ended or from
-      i = from + 1
-    else
-      i = skip(sql, from)
-      if not i then return refuse(EXECUTABLE_TEXT) end
-      if i == from then i = from + 1 end
-      if c == 40 then depth = depth + 1 elseif c == 41 then depth = depth - 1 end
-      if c == 58 and byte(sql, from + 1) == 61 then about.cacheable, about.replica = false, false end -- @a := 1
-    end
+    local kind, from, stop = token(sql, i)
+    if kind == tokens.END then return false end
+    if kind ~= tokens.SYMBOL or byte(sql, from) ~= 59 then return true end
+    i = stop
   end
-  while ended do
-    local kind, from, stop = token(sql, ended)
-    if kind == END then break end
-    if kind ~= SYMBOL or byte(sql, from) ~= 59 then return refuse "there are several statements: send one at a time" end
-    ended = stop
-  end
-  return true
 end
 
+-- Fills about; why it is refused, or nil.
 local function classify_into(about, sql)
   local verb, stop = first_word(sql)
-  if not verb then return nil, stop end
+  if not verb then return stop end
   begins(about, verb)
-  local ok, err = classify_rest(about, sql, stop)
-  if not ok then return nil, err end
-  if verb == "load" then return refuse "LOAD is refused: a node has no file to send" end
-  if session[verb] then
-    return refuse(verb:upper() .. " is refused: it changes the connection, which other calls have too; a transaction "
-      .. "is my.bulk_exec with atomic, or transaction() of fae.mysql")
+  local doubt = pass(about, sql, stop)
+  if doubt == false then return EXECUTABLE_TEXT end
+  if about.ended and goes_on(sql, about.ended) then return SEVERAL_TEXT end
+  if about.variable and about.asks and not about.assigns and verb ~= "call" then
+    bind(about, ("A variable that it does not set (@%s)"):format(sql:match("^[%w_$.]*", about.variable + 1)))
   end
-  return about.kind, about
+  if verb == "load" then return "LOAD is refused: a node has no file to send" end
+  if not doubt or about.kind == "write" or suspect(about, lower(sub(sql, doubt)), doubt) then return nil end
+  return EXECUTABLE_TEXT
 end
 
---- classify(sql) -> kind, about | nil, err. kind: "read" has rows and changes nothing; "write"; "other" is neither, for
--- sure. about: {kind, verb, cacheable, replica (may come from one), locks (SELECT ... FOR UPDATE), commits (by itself)}
--- BAD_ARGS: no statement, several, LOAD, a comment that would run, one that changes the connection (SET, BEGIN, ...)
+local known, n_known = {}, 0
+
+--- about(sql) -> {kind, verb, cacheable, replica, locks, commits, bound, session, left, refused}. kind: "read" has rows
+-- and changes nothing; "write"; "other" is neither, for sure. replica: it may come from one. locks: SELECT ... FOR
+-- UPDATE. commits: by itself. bound: why it makes no sense on a connection that others have before and after, or nil;
+-- session: the same, of SET, BEGIN and the like. left: it asks what was done before on the connection, "id" for
+-- LAST_INSERT_ID(), else "rest". doubtful: kind is the worst that a server may read in it. refused: why nobody can tell
+-- what it is, or it is never sent for a client: no statement, several, LOAD, a comment that would run.
+function M.about(sql)
+  local about = known[sql]
+  if about then return about end
+  about = { kind = "other", cacheable = false, replica = false, locks = false, commits = false, n_words = 0, depth = 0 }
+  about.refused = classify_into(about, sql)
+  if #sql > KNOWN_BYTES then return about end
+  if n_known >= KNOWN_MAX then known, n_known = {}, 0 end
+  known[sql] = about
+  n_known = n_known + 1
+  return about
+end
+
+local function refuse(text) return nil, core.err("BAD_ARGS", text) end
+
+--- classify(sql) -> kind, about | nil, err. BAD_ARGS: it is refused, or changes the connection (SET, BEGIN, ...)
 function M.classify(sql)
-  local about = { kind = "other", cacheable = false, replica = false, locks = false, commits = false, n_words = 0 }
-  return classify_into(about, sql)
+  local about = M.about(sql)
+  local why = about.refused or about.session
+  if why then return refuse(why) end
+  return about.kind, about
 end
 
 --- verb(sql) -> its first word, in lower case; nil: it has none, or a comment is before it that the server runs
 function M.verb(sql) return (first_word(sql)) end
-
--- ---- digest ----
-
-local values = words "null true false"
-local kept = words "is not default" -- before NULL, where it is no value
-local signed = words "select limit and or in like between then else when return set by where not mod div interval"
-
--- Takes the sign off a value that has one. out: the tokens so far, n of them; n then.
-local function unsign(out, n)
-  local sign, before = out[n], out[n - 1]
-  if sign ~= "-" and sign ~= "+" then return n end
-  if before == nil or signed[before] then return n - 1 end
-  local c = class[byte(before)]
-  if c == LETTER or before == ")" or before == "?" or before == "?, ..." or byte(before) == 96 then return n end
-  return n - 1
-end
-
--- Adds a value: a list of them is one.
-local function add_value(out, n)
-  n = unsign(out, n)
-  if out[n] == "," and (out[n - 1] == "?" or out[n - 1] == "?, ...") then
-    out[n - 1] = "?, ..."
-    return n - 1
-  end
-  out[n + 1] = "?"
-  return n + 1
-end
-
--- The group from `open` to n says the same as the one before it: then it goes, and the comma.
-local function fold_group(out, n, open, starts)
-  if out[open - 1] ~= "," then return n end
-  local again = out[open - 2] == ", ..."
-  local stop = again and open - 3 or open - 2
-  local start = starts[stop]
-  if not start or stop - start ~= n - open then return n end
-  for i = 0, n - open do
-    if out[start + i] ~= out[open + i] then return n end
-  end
-  if again then return open - 2 end
-  out[open - 1] = ", ..."
-  return open - 1
-end
-
-local function tokens_of(sql)
-  local out, n, opens, depth, starts, i = {}, 0, {}, 0, {}, 1
-  while n < TOKENS_MAX do
-    local kind, from, stop = token(sql, i)
-    if kind == END then return out, n, false end
-    if kind == EXECUTABLE or from > DIGESTED_MAX then return out, n, true end
-    local text
-    if kind == WORD or kind == VARIABLE or kind == SYMBOL then
-      text = lower(sub(sql, from, stop - from > WORD_MAX and from + WORD_MAX - 1 or stop - 1))
-    elseif kind == QUOTED then
-      text = sub(sql, from, stop - from > WORD_MAX and from + WORD_MAX - 1 or stop - 1)
-    end
-    if not text or text == "?" or (values[text] and not kept[out[n] or ""]) then
-      n = add_value(out, n)
-    elseif text == ")" then
-      n = n + 1
-      out[n] = text
-      if depth > 0 then
-        local open = opens[depth]
-        depth = depth - 1
-        starts[n] = open
-        n = fold_group(out, n, open, starts)
-      end
-    elseif text ~= ";" then
-      n = n + 1
-      out[n], starts[n] = text, nil
-      if text == "(" then
-        depth = depth + 1
-        opens[depth] = n
-      end
-    end
-    i = stop
-  end
-  return out, n, true
-end
-
-local no_blank_before = { [","] = true, [")"] = true, ["."] = true, ["("] = true, [", ..."] = true }
-local no_blank_after = { ["("] = true, ["."] = true }
-
-local function digest_of(sql)
-  local out, n, cut = tokens_of(sql)
-  local parts, size, last = {}, 0, nil
-  for i = 1, n do
-    local text = out[i]
-    local blank = last and not no_blank_before[text] and not no_blank_after[last]
-    if text == "(" and last and class[byte(last)] ~= LETTER then blank = not no_blank_after[last] end
-    size = size + #text + (blank and 1 or 0)
-    if size > DIGEST_MAX - 4 then
-      cut = true
-      break
-    end
-    parts[#parts + 1] = blank and " " .. text or text
-    last = text
-  end
-  if cut then parts[#parts + 1] = #parts > 0 and " ..." or "..." end
-  return table.concat(parts)
-end
-
-local known, n_known = {}, 0 -- digests by statement: the same few come again and again
-
---- digest(sql) -> text of at most 1024 bytes: words in lower case, one blank between, each value a `?`, lists of values
--- and of equal groups shortened, no comments. `...` is what does not fit, what is behind 32 KiB, and what the server
--- would run of a comment.
-function M.digest(sql)
-  local digest = known[sql]
-  if digest then return digest end
-  digest = digest_of(sql)
-  if #sql > KNOWN_BYTES then return digest end
-  if n_known >= KNOWN_MAX then known, n_known = {}, 0 end
-  known[sql] = digest
-  n_known = n_known + 1
-  return digest
-end
 
 -- ---- names ----
 

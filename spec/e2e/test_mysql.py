@@ -410,7 +410,8 @@ def test_a_server_that_has_no_more_connections():
 def test_a_query_is_ended_on_a_server_that_has_no_more_connections():
     """By the connection that is given back next."""
     with Mariadb(["--max-connections=10"]) as full, contextlib.ExitStack() as stack:
-        full.sql("CREATE DATABASE test; CREATE USER web@localhost, web@127.0.0.1; GRANT ALL ON test.* TO web@127.0.0.1")
+        full.sql("CREATE DATABASE test; CREATE USER web@localhost, web@127.0.0.1; GRANT ALL ON test.* TO web@127.0.0.1;"
+                 "CREATE FUNCTION test.busy() RETURNS INT RETURN GET_LOCK('busy', 15)")
         conf = pool("db", full, ", max = 4, timeout_ms = 20000").replace("root", "web")
         with Node(conf, servants={"shop.lua": SHOP}, expect=["mysql db"]) as node, node.client() as c:
             d, root = node.client(), stack.enter_context(full.session())
@@ -421,8 +422,8 @@ def test_a_query_is_ended_on_a_server_that_has_no_more_connections():
             def runs(text):
                 return root("SELECT id FROM information_schema.processlist WHERE info LIKE '%s%%'" % text)
             d.start("shop.value", "SELECT SLEEP(15)")
-            other = c.start("shop.value", "SELECT GET_LOCK('busy', 15)")
-            wait_until("both run", lambda: runs("SELECT SLEEP") and runs("SELECT GET_LOCK"))
+            other = c.start("shop.value", "SELECT busy()")
+            wait_until("both run", lambda: runs("SELECT SLEEP") and runs("SELECT busy"))
             wait_until("it is full", lambda: full.client("SELECT 1", user="web").returncode != 0)
             d.close()
             time.sleep(0.2)

@@ -65,13 +65,30 @@ describe("servant my", function()
       end
       assert.same({}, fake.log)
     end)
+    it("refuses what means the connection, and says what does not", function()
+      for _, sql in ipairs { "select last_insert_id()", "select @a", "show warnings", "select get_lock('a', 1)" } do
+        local c, text = code("my.query", "G", "t", nil, sql)
+        assert.equal("BAD_ARGS", c)
+        assert.truthy(text:find("each statement may have another", 1, true), text)
+        assert.equal("BAD_ARGS", (code("my_query", "G", "t", 0, sql, {}, "")))
+        assert.equal("BAD_ARGS", (code("my.query_shards", "G", "t", sql)))
+      end
+      for _, sql in ipairs { "insert into t values (last_insert_id())", "create temporary table t (a int)", "begin" } do
+        assert.equal("BAD_ARGS", (code("my.exec", "G", "t", nil, sql)))
+      end
+      assert.same({}, fake.log)
+    end)
+    it("says why it takes a statement for a write that looks like a read", function()
+      local _, text = code("my.query", "G", "t", nil, "select 'a\\' into outfile '/x' -- '")
+      assert.truthy(text:find("values are better bound", 1, true))
+    end)
     it("goes to a replica when it may and was asked to", function()
       local replica = { replica = true }
       call("my.query", "G", "t", nil, "select 1", nil, nil, replica)
       assert.is_true(last().replica)
       call("my.query", "G", "t", nil, "select 1", nil, "", replica)
       assert.is_true(last().replica)
-      for _, sql in ipairs { "select 1 for update", "select last_insert_id()", "show tables" } do
+      for _, sql in ipairs { "select 1 for update", "select last_insert_id(1)", "show tables" } do
         call("my.query", "G", "t", nil, sql, nil, nil, replica)
         assert.is_false(last().replica)
       end
@@ -85,7 +102,7 @@ describe("servant my", function()
       assert.equal(1, call("my.query", "G", "t", nil, "select other from t", nil, "k").rows[1][1])
       call("my.exec", "G", "t", nil, "update t set a = 1", nil, "k")
       assert.equal(3, call("my.query", "G", "t", nil, "select a from t", nil, "k").rows[1][1])
-      for i, sql in ipairs { "select a from t for update", "show tables", "select get_lock('a', 1)" } do
+      for i, sql in ipairs { "select a from t for update", "show tables", "select is_used_lock('a')" } do
         assert.equal(3 + i, call("my.query", "G", "t", nil, sql, nil, "k").rows[1][1])
       end
       assert.is_true(call("my.evict", "k"))
@@ -206,6 +223,22 @@ describe("servant my", function()
         assert.equal("-", fae.cache.get "\0my:query:k2":sub(1, 1))
       end
       assert.same({ "W", "W" }, seen)
+    end)
+    it("may ask what the connection did, when it is atomic", function()
+      local id = "insert into t values (last_insert_id())"
+      local c, text, detail = code("my.bulk_exec", two(nil, id))
+      assert.equal("BAD_ARGS", c)
+      assert.truthy(text:find("my.bulk_exec with atomic", 1, true))
+      assert.same({ element = 2, affected = 1 }, detail)
+      fake.log = {}
+      assert.same({ affected = 2 }, call("my.bulk_exec", two(nil, id), { atomic = true }))
+      local asked = {}
+      for i, entry in ipairs(fake.log) do asked[i] = entry.sql:match "^%S+ %S+" end
+      assert.same({ "START TRANSACTION", "SELECT LAST_INSERT_ID(0)", "update t", "insert into" }, asked)
+    end)
+    it("has done nothing when its transaction did not begin", function()
+      answer = function() return nil, fae.err("UNKNOWN", "gone") end
+      assert.equal("UNAVAILABLE", (code("my.bulk_exec", two(), { atomic = true })))
     end)
     it("stays in one pool when it is atomic, and commits nothing in between", function()
       local list = two()
