@@ -52,7 +52,8 @@ end
 
 -- ---- where, as fae's clients wrote it ----
 
-local unescaped = { n = "\n", t = "\t", r = "\r", b = "\b", ["0"] = "\0", Z = "\26" }
+local unescaped = { n = "\n", t = "\t", r = "\r", b = "\b", ["0"] = "\0", Z = "\26", ["%"] = "\\%",
+  ["_"] = "\\_" }
 
 -- The text of '...' at i, and what is behind it.
 local function literal_text(text, i)
@@ -138,6 +139,24 @@ function M.parse_where(text)
   end
 end
 
+-- ---- the pool ----
+
+-- Where a byte of ASCII may be half a character: of a quoted name's closing `, of a backslash or quote in JSON.
+local halves = { big5 = true, cp932 = true, gb18030 = true, gbk = true, sjis = true }
+
+local charsets -- of pools by name, read when they are first needed
+
+local function check_charset(pool)
+  if not charsets then
+    charsets = {}
+    for _, row in ipairs(core.section "mysql") do charsets[row.name] = row.charset end
+  end
+  local charset = (charsets[pool] or ""):lower()
+  if not halves[charset] then return true end
+  return bad("my.merge needs a pool whose charset is utf8mb4, or another that has ASCII as it is: that of %s is %s",
+    pool, charset)
+end
+
 -- ---- the merge ----
 
 local NO_ROW = "Svt: row not found"
@@ -183,6 +202,8 @@ function M.merge(q)
   if not text then return nil, list end
   names.where, err = shard.pick(q.pool, q.hint)
   if not names.where then return nil, err end
+  ok, err = check_charset(names.where)
+  if not ok then return nil, err end
   local keys = my.has_key(q.cache_key) and { { cache_key = q.cache_key, table = q.table } } or {}
   local result
   result, err = my.with_writes(keys, my.transaction, names.where, run, q, names, text, list, #list)

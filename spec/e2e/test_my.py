@@ -455,6 +455,60 @@ def test_injections_through_every_parameter(node, servers):
             assert merged[x] == x
 
 
+SMUGGLED = [
+    b"SELECT 1e5INTO OUTFILE '%s'", b"SELECT 1.e5INTO OUTFILE '%s'", b"SELECT \\NINTO OUTFILE '%s'",
+    b"SELECT 'a\\' INTO OUTFILE '%s' -- '", b"SELECT 1 AS \"a\\\" INTO OUTFILE '%s' -- \"",
+    b"SELECT 'a\\'\\' ' INTO OUTFILE '%s' -- '", b"SELECT '\x95\\' INTO OUTFILE '%s' -- '",
+    b"SELECT '\x95\\\\' ' INTO OUTFILE '%s' -- '", b"SELECT 1 AS \x81` INTO OUTFILE '%s' -- `",
+    b"SELECT 1 INTO\xa0OUTFILE '%s'", b"SELECT 1 --\xa0'\n INTO OUTFILE '%s' -- '",
+    b"SELECT 'a\\' /*! INTO OUTFILE '%s' */ -- '",
+]
+BYTES = [b"\xbf'", b"\xbf' OR 1=1 -- ", b"\x95\\' OR 1=1 -- ", b"\\' OR 1=1 -- ", b"\x81`", b"\xa0", b"a\\", b"\0", b'"']
+
+
+def test_servers_that_read_strings_otherwise(tmp_path):
+    """By sql_mode and by the pool's charset: nothing is written by what reads, no value gets out of its place."""
+    out = str(tmp_path / "out")
+    os.chmod(tmp_path, 0o777)
+    for mode in "STRICT_TRANS_TABLES", "STRICT_TRANS_TABLES,ANSI_QUOTES,NO_BACKSLASH_ESCAPES":
+        with Mariadb(args=["--sql-mode=" + mode]) as server:
+            server.sql("CREATE DATABASE g CHARACTER SET utf8mb4; CREATE TABLE g.t (id INT PRIMARY KEY AUTO_INCREMENT,"
+                       "b VARBINARY(60), s VARCHAR(60)); CREATE TABLE g.doc (id INT PRIMARY KEY, body LONGTEXT);"
+                       "INSERT INTO g.doc VALUES (1, '{}')")
+            charsets = ["utf8mb4", "latin1", "gbk", "sjis"]
+            text = "".join(pool(charset, server, "g", ', charset = "%s"' % charset) for charset in charsets)
+            with Node(text) as n, n.client() as c:
+                for charset in charsets:
+                    for sql in SMUGGLED:
+                        try:
+                            c.call("my.query", charset, "t", None, sql.replace(b"%s", out.encode()), [], "key")
+                        except RpcError as e:
+                            assert e.code in ("BAD_ARGS", "BACKEND"), (mode, charset, sql)
+                        assert not os.path.exists(out), (mode, charset, sql)
+                    for value in BYTES:
+                        id = c.call("my.exec", charset, "t", None, "INSERT INTO t (b) VALUES (?)", [value])["insert_id"]
+                        got = rows(c, "SELECT id, HEX(b) FROM t WHERE b = ?", [value], pool=charset)
+                        assert got == [[id, value.hex().upper()]], (mode, charset, value)
+                        c.call("my.exec", charset, "t", None, "DELETE FROM t")
+                    merge = ["my.merge", charset, "doc", None, {"id": 1}, "body", '{"a":"\\\\\' \u00e9"}']
+                    if charset in ("gbk", "sjis"):  # where the end of a name may be half a character
+                        assert c.error(*merge).code == "BAD_ARGS"
+                    else:
+                        assert json.loads(c.call(*merge)) == {"a": "\\' \u00e9"}
+                c.call("my.exec", "latin1", "t", None, "INSERT INTO t (s) VALUES (?)", [b"caf\xe9"])
+                assert rows(c, "SELECT s FROM t", pool="utf8mb4") == [["caf\u00e9"]]
+
+
+def test_a_transaction_in_one_call_knows_its_ids(c):
+    c.call("my.exec", "Global", "t", None, "INSERT INTO t (name) VALUES ('somebody else')")
+    both = statements("INSERT INTO t (name) VALUES ('first')", "INSERT INTO t (n, name) VALUES (LAST_INSERT_ID(), 'second')")
+    assert "atomic" in c.error("my.bulk_exec", both).text
+    assert c.call("my.bulk_exec", both, {"atomic": True}) == {"affected": 2}
+    assert rows(c, "SELECT a.id = b.n FROM t a JOIN t b ON a.id = b.n WHERE b.name = 'second'") == [[1]]
+    c.call("my.bulk_exec", both[1:], {"atomic": True})
+    assert rows(c, "SELECT n FROM t WHERE name = 'second' ORDER BY id DESC LIMIT 1") == [[0]] # not another call's
+
+
 # ---- what is told ----
 
 

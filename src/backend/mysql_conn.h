@@ -45,7 +45,15 @@ enum fae_mysql_event {
 typedef void (*fae_mysql_told_fn)(struct fae_mysql_conn *conn, void *arg, enum fae_mysql_event event, enum fae_err err,
                                   const char *why);
 
-enum fae_mysql_type { FAE_MYSQL_NULL, FAE_MYSQL_INT, FAE_MYSQL_UINT, FAE_MYSQL_DOUBLE, FAE_MYSQL_TEXT, FAE_MYSQL_BLOB };
+enum fae_mysql_type {
+    FAE_MYSQL_NULL,
+    FAE_MYSQL_INT,
+    FAE_MYSQL_UINT,
+    FAE_MYSQL_DOUBLE,
+    FAE_MYSQL_TEXT,
+    FAE_MYSQL_BYTES, /* a text that is no UTF-8: one of the pool's charset, if that is another, else as a blob */
+    FAE_MYSQL_BLOB,
+};
 struct fae_mysql_param {
     enum fae_mysql_type type;
     union {

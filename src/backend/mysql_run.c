@@ -191,17 +191,19 @@ static void end_with(struct fae_mysql_conn *c, enum fae_mysql_end end, const cha
 
 /* ---- prepared statements ---- */
 
-static void set_bind(MYSQL_BIND *bind, unsigned long *len, const struct fae_mysql_param *p)
+static void set_bind(MYSQL_BIND *bind, unsigned long *len, const struct fae_mysql_param *p, const char *charset)
 {
     static const enum enum_field_types types[] = {
         [FAE_MYSQL_NULL] = MYSQL_TYPE_NULL,       [FAE_MYSQL_INT] = MYSQL_TYPE_LONGLONG,
         [FAE_MYSQL_UINT] = MYSQL_TYPE_LONGLONG,   [FAE_MYSQL_DOUBLE] = MYSQL_TYPE_DOUBLE,
-        [FAE_MYSQL_TEXT] = MYSQL_TYPE_VAR_STRING, [FAE_MYSQL_BLOB] = MYSQL_TYPE_BLOB,
+        [FAE_MYSQL_TEXT] = MYSQL_TYPE_VAR_STRING, [FAE_MYSQL_BYTES] = MYSQL_TYPE_VAR_STRING,
+        [FAE_MYSQL_BLOB] = MYSQL_TYPE_BLOB,
     };
-    bool is_bytes = p->type == FAE_MYSQL_TEXT || p->type == FAE_MYSQL_BLOB;
+    bool is_bytes = p->type >= FAE_MYSQL_TEXT;
+    bool is_blob = p->type == FAE_MYSQL_BYTES && strncmp(charset, "utf8", 4) == 0;
 
     *len = p->len;
-    *bind = (MYSQL_BIND){ .buffer_type = types[p->type],
+    *bind = (MYSQL_BIND){ .buffer_type = is_blob ? MYSQL_TYPE_BLOB : types[p->type],
                           .is_unsigned = p->type == FAE_MYSQL_UINT,
                           .buffer = is_bytes ? (void *)(uintptr_t)p->bytes : (void *)(uintptr_t)&p->i,
                           .buffer_length = is_bytes ? p->len : 8,
@@ -218,7 +220,7 @@ bool fae_mysql_bind_all(struct fae_mysql_conn *c)
         c->lens = fae_realloc(c->lens, c->binds_cap * sizeof *c->lens);
     }
     for (unsigned i = 0; i < run->n_params; i++)
-        set_bind(&c->binds[i], &c->lens[i], &run->params[i]);
+        set_bind(&c->binds[i], &c->lens[i], &run->params[i], c->site->config->charset);
     return !mysql_stmt_bind_param(c->stmt->stmt, c->binds);
 }
 

@@ -117,8 +117,8 @@ static bool take_param(lua_State *L, int idx, int number, struct fae_mysql_param
         return true;
     case LUA_TSTRING:
         text = lua_tolstring(L, idx, &len);
-        *p = (struct fae_mysql_param){ .type =
-                                           fae_utf8_valid((const uint8_t *)text, len) ? FAE_MYSQL_TEXT : FAE_MYSQL_BLOB,
+        *p = (struct fae_mysql_param){ .type = fae_utf8_valid((const uint8_t *)text, len) ? FAE_MYSQL_TEXT
+                                                                                          : FAE_MYSQL_BYTES,
                                        .bytes = text,
                                        .len = len };
         return true;
@@ -138,7 +138,7 @@ static void keep_bytes(struct fae_mysql_param *params, int n, const struct fae_b
         struct fae_mysql_param *p = &params[i];
         bool marked = buf && p->type == FAE_MYSQL_BLOB && p->u <= buf->len;
 
-        if (p->type != FAE_MYSQL_TEXT && p->type != FAE_MYSQL_BLOB)
+        if (p->type < FAE_MYSQL_TEXT)
             continue;
         if (p->len)
             memcpy(to, marked ? (const char *)buf->data + p->u - 1 : p->bytes, p->len);
