@@ -13,6 +13,7 @@
 -- An expired record is not there. A version is a number that is never given twice to a key. spec/lua/kv_suite.lua is
 -- what every backend must pass; lua/fae/kv_local.lua is the one that lies in the node.
 local core = require "fae.core"
+local ffi = require "fae.ffi"
 local null = require("fae.types").null
 
 local M = {}
@@ -44,6 +45,12 @@ local function check_value(value, what)
 end
 
 local function is_int(n, min, max) return type(n) == "number" and n >= min and n <= max and n % 1 == 0 end
+
+-- Of an int64 or uint64; nil: it does not fit.
+local function int64_of(n)
+  if ffi.istype("int64_t", n) then return n end
+  return ffi.istype("uint64_t", n) and n <= 0x7fffffffffffffffULL and ffi.cast("int64_t", n) or nil
+end
 
 -- true, ttl_ms or nil
 local function check_options(options)
@@ -141,9 +148,8 @@ function M.over(backend)
     local ok, err = check_key(key, "kv.incr")
     if not ok then return nil, err end
     if by == nil or by == null then by = 1 end
-    if type(by) ~= "cdata" and not is_int(by, -2 ^ 53, 2 ^ 53) then
-      return bad "by is an integer of up to 64 bits"
-    end
+    if type(by) == "cdata" then by = int64_of(by) elseif not is_int(by, -2 ^ 53, 2 ^ 53) then by = nil end
+    if not by then return bad "by is an integer of up to 64 bits" end
     local ttl_ms
     ok, err = check_options(options)
     ttl_ms = err
