@@ -28,7 +28,7 @@ enum { FDS_MAX = 16384, EVENTS_MAX = 64, PIECE_MAX = 65536, WAYS_TO_CONNECT = 3 
 struct piece {
     struct piece *next;
     int64_t due_ns;
-    int fd; /* of the client while is_connect */
+    int fd;        /* of the client while is_connect */
     unsigned born; /* of that fd: it may have been closed, and its number be another's */
     int is_connect;
     size_t len;
@@ -80,8 +80,9 @@ static void put(struct queue *q, int fd, const char *bytes, size_t len, int64_t 
 
     if (!p)
         err(1, "malloc");
-    *p = (struct piece){ .due_ns = now_ns() + after_ns, .fd = fd, .born = born[fd], .is_connect = q == &connects,
-                         .len = len };
+    *p = (struct piece){
+        .due_ns = now_ns() + after_ns, .fd = fd, .born = born[fd], .is_connect = q == &connects, .len = len
+    };
     memcpy(p->bytes, bytes, len);
     *q->last = p;
     q->last = &p->next;
@@ -114,7 +115,8 @@ static void end_both(int fd)
 
 static void connect_for(int client)
 {
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(server_port),
+    struct sockaddr_in addr = { .sin_family = AF_INET,
+                                .sin_port = htons(server_port),
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -195,7 +197,8 @@ static void run(void)
 
 static void listen_at(uint16_t port)
 {
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port),
+    struct sockaddr_in addr = { .sin_family = AF_INET,
+                                .sin_port = htons(port),
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int one = 1;
 
@@ -210,8 +213,9 @@ static void listen_at(uint16_t port)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = { { "listen", 1, NULL, 'l' }, { "to", 1, NULL, 't' },
-                                             { "way-us", 1, NULL, 'w' }, { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {
+        { "listen", 1, NULL, 'l' }, { "to", 1, NULL, 't' }, { "way-us", 1, NULL, 'w' }, { NULL, 0, NULL, 0 }
+    };
     int port = 0, c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {

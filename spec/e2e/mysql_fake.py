@@ -249,3 +249,106 @@ class Holding(Fake):
             self.kills.append(int(command[6:]))
             self.held[self.kills[-1]].set()
         return packet(1, OK)
+
+
+def packets(number, *bodies):
+    """They are cut at 16 MiB, and numbered."""
+    out = b""
+    for body in bodies:
+        while True:
+            piece, body = body[:0xffffff], body[0xffffff:]
+            out += packet(number, piece)
+            number += 1
+            if len(piece) < 0xffffff:
+                break
+    return out
+
+
+def length(n):
+    return b"\xfe" + struct.pack("<Q", n)
+
+
+def result(columns, *rows):
+    return packets(1, length(len(columns)), *columns, EOF, *rows, EOF)
+
+
+def long_text(n):
+    return length(n) + b"x" * n
+
+
+def column_of(name):
+    """As column(), of a name of any length."""
+    text = lenenc(name) if len(name) < 65536 else b"\xfd" + struct.pack("<I", len(name))[:3] + name
+    return lenenc(b"def") + lenenc(b"") * 3 + text * 2 + b"\x0c" + struct.pack("<HIBHB", 45, 100, 253, 0, 0) + b"\0\0"
+
+
+# name: (answer to a statement as text, its answer when it was prepared, what becomes of it). An answer ends with the
+# connection when it is in a list.
+SHAPES = {}
+
+
+def shape(name, codes, columns, row):
+    """A result of that row, in both protocols: nulls are none."""
+    text, binary = row, b"\0" + bytes((len(columns) + 9) // 8) + row
+    SHAPES[name] = (result(columns, text), result(columns, binary), codes)
+
+
+shape("4096 columns", {"OK"}, [column_of(b"c" * 60)] * 4096, lenenc(b"7") * 4096)
+shape("4097 columns", {"LIMIT"}, [column_of(b"c")] * 4097, lenenc(b"7") * 4097)
+shape("names of 64 KiB", {"OK"}, [column_of(b"n" * 65536)] * 4, lenenc(b"7") * 4)
+shape("17 MiB in two packets", {"OK"}, [column_of(b"c")], long_text(17 << 20))
+shape("16 MiB and an empty packet", {"OK"}, [column_of(b"c")], long_text((1 << 24) - 1 - 9))
+shape("a length beyond the row", {"BACKEND"}, [column_of(b"c")], length(1 << 20) + b"x")
+shape("the largest length", {"BACKEND"}, [column_of(b"c")], length(2**64 - 1) + b"x")
+shape("a row that is short", {"BACKEND"}, [column_of(b"c")] * 3, lenenc(b"7"))
+for name, answer, codes in (
+        ("no columns of a result", packets(1, length(0)), {"OK", "BACKEND"}),
+        ("more columns than there are numbers", packets(1, length(2**63)), {"BACKEND", "LIMIT", "UNAVAILABLE", "TIMEOUT"}),
+        ("more columns than come", packets(1, length(3), column(b"c", 253), EOF, EOF), {"BACKEND", "UNAVAILABLE", "TIMEOUT"}),
+        ("columns that are none", packets(1, length(1), b"\3def", EOF, EOF), {"BACKEND", "UNAVAILABLE"}),
+        ("a file is asked for", packets(1, b"\xfb/etc/passwd"), {"BACKEND", "BAD_ARGS", "UNAVAILABLE", "LIMIT", "TIMEOUT"}),
+        ("an error among rows", packets(1, length(1), column(b"c", 253), EOF, b"\xff\x28\x04#HY000halt"), {"BACKEND"}),
+        ("an error without a text", packets(1, b"\xff\x28\x04"), {"BACKEND"}),
+        ("an empty packet", packets(1, b""), {"BACKEND", "UNAVAILABLE", "TIMEOUT"}),
+        ("counts of 2^64", packets(1, b"\0" + length(2**64 - 1) * 2 + b"\2\0\0\0"), {"OK"}),
+        ("another number", packets(77, b"\0\0\0\2\0\0\0"), {"BACKEND", "UNAVAILABLE", "OK"}),
+        ("the end in a packet of 16 MiB", [packets(1, length(1), column(b"c", 253), EOF) + b"\xff\xff\xff\4" +
+                                           b"x" * (1 << 20)], {"UNAVAILABLE"}),
+        ("the end in the second packet", [packets(1, length(1), column(b"c", 253), EOF) + b"\xff\xff\xff\4" +
+                                          length(1 << 25) + b"x" * (0xffffff - 9) + b"\xff\xff\xff\5x"], {"UNAVAILABLE"}),
+        ("no end of 16 MiB packets", [packets(1, length(1), column(b"c", 253), EOF) +
+                                      b"".join(b"\xff\xff\xff" + bytes([n]) + b"x" * 0xffffff for n in range(4, 10))],
+         {"LIMIT", "UNAVAILABLE"})):
+    SHAPES[name] = (answer, answer, codes)
+
+
+class Shaped(Fake):
+    """Answers `SELECT NAME` by the shape of that name, also when it was prepared: with `params` parameters."""
+
+    def __init__(self):
+        super().__init__([0])
+
+    def _serve(self, sock, rnd):
+        sql = None
+        try:
+            with sock:
+                sock.sendall(greeting())
+                self._read(sock)
+                sock.sendall(packet(2, OK))
+                while True:
+                    command = self._read(sock)
+                    if command[:1] == b"\x16":
+                        sql = command[1:].decode()
+                        out = packets(1, b"\0" + struct.pack("<IHHBH", 1, 0, 1, 0, 0), column(b"p", 253), EOF)
+                    elif command[:1] == b"\x17" or command[1:].decode("latin1")[7:] in SHAPES:
+                        as_text = command[:1] == b"\3"
+                        out = SHAPES[(command[1:].decode() if as_text else sql.split(" /*")[0])[7:]][0 if as_text else 1]
+                    elif command[:1] == b"\x19":
+                        continue
+                    else:
+                        out = packet(1, OK)
+                    sock.sendall(out[0] if isinstance(out, list) else out)
+                    if isinstance(out, list):
+                        return
+        except (OSError, EOFError):
+            pass

@@ -11,7 +11,7 @@ import pytest
 
 from harness import LONG, ROOT, SLOW, Node, RpcError, Stopwatch, free_port, wait_until
 from mariadb import Mariadb
-from mysql_fake import Endless, Fake, Holding
+from mysql_fake import SHAPES, Endless, Fake, Holding, Shaped
 from test_redis import run_spec
 from test_tls import certs  # noqa: F401
 
@@ -34,7 +34,7 @@ def pool(name, server, more=""):
 
 def pools(server):
     return "".join([
-        pool("main", server, ", timeout_ms = 5000"),
+        pool("main", server, ", timeout_ms = 5000, wait_ms = 5000"),
         pool("one", server, ", max = 1, statements = 30, timeout_ms = 5000"),
         pool("hurry", server, ", timeout_ms = 300"),
         'mysql "sock" { servers = "unix:%s", user = "root", db = "test", rows_max = 1000, result_max = "1MiB",'
@@ -96,6 +96,10 @@ shop.method("exec", function(call, sql, ...) return outcome(db:exec(sql, ...)) e
 shop.method("near", function(call, sql, ...) return outcome(db:replica():value(sql, ...)) end)
 shop.method("each_near", function(call, sql) return outcome(db:replica():each(sql, function() end)) end)
 shop.method("count", function(call, sql) return outcome(db:each(sql, function() end)) end)
+shop.method("shape", function(call, sql, ...)
+  local got, err = db:query(sql, ...)
+  return outcome(got and #got.rows, err)
+end)
 shop.method("slowly", { timeout_ms = 20000 }, function(call, sql, ms)
   return outcome(db:each(sql, function()
     if ms < 0 then return false end
@@ -345,6 +349,22 @@ def test_a_server_that_lies(certs, tls):  # noqa: F811
             return is_enough()
 
         wait_until("all were asked", ask, 120 if LONG else 40)
+        assert node.worker_pids() == pids
+    fake.close()
+
+
+def test_answers_of_odd_shapes():
+    """I9. Each is taken for what it is, in both protocols, and costs nobody else anything."""
+    fake = Shaped()
+    conf = 'mysql "db" { servers = "%s", user = "root", timeout_ms = 1000, breaker_percent = 0 }\n' % fake.addr
+    with Node(conf, servants={"shop.lua": SHOP}, expect=["mysql db"]) as node, node.client(timeout=30) as c:
+        pids = node.worker_pids()
+        for name, (_, _, codes) in SHAPES.items():
+            for params in (), (1,):
+                sql = "SELECT %s" % name + (" /* ? */" if params else "")
+                got = c.call("shop.shape", sql, *params)
+                assert got.get("code", "OK") in codes, (name, params, got)
+                assert c.call("shop.exec", "UPDATE t SET a = 1").get("code") is None, (name, params)
         assert node.worker_pids() == pids
     fake.close()
 

@@ -7,7 +7,6 @@
 #include "backend/mysql_conn.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +108,18 @@ static ssize_t read_some(MARIADB_PVIO *pvio, unsigned char *to, size_t len)
     return n;
 }
 
+/* Of a socket that somebody took only what the library knows of it is freed. */
+static my_bool close_if_ours(MARIADB_PVIO *pvio)
+{
+    struct fae_mysql_conn *c = FAE_CONTAINER(pvio->methods, struct fae_mysql_conn, pvio);
+
+    if (!c->taken)
+        return c->close(pvio);
+    free(pvio->data);
+    pvio->data = NULL;
+    return 0;
+}
+
 void fae_mysql_read_in_turns(struct fae_mysql_conn *c)
 {
     MARIADB_PVIO *pvio = c->my->net.pvio;
@@ -116,6 +127,8 @@ void fae_mysql_read_in_turns(struct fae_mysql_conn *c)
     c->pvio = *pvio->methods;
     c->read = c->pvio.async_read;
     c->pvio.async_read = read_some;
+    c->close = c->pvio.close;
+    c->pvio.close = close_if_ours;
     pvio->methods = &c->pvio;
 }
 
@@ -372,12 +385,12 @@ uint64_t fae_mysql_conn_since_ms(const struct fae_mysql_conn *c)
     return c->since_ms;
 }
 
-int fae_mysql_conn_keep_socket(struct fae_mysql_conn *c)
+int fae_mysql_conn_take_socket(struct fae_mysql_conn *c)
 {
-    int fd = !has_socket(c) ? -1 : c->tls ? fae_mysql_tls_socket(c->tls) : (int)mysql_get_socket(c->my);
+    int fd = !has_socket(c) ? -1 : c->tls ? fae_mysql_tls_take_socket(c->tls) : (int)mysql_get_socket(c->my);
 
-    fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    c->kept = fd >= 0;
+    c->taken = fd >= 0 && !c->tls;
+    fae_mysql_conn_break(c);
     return fd;
 }
 
@@ -458,16 +471,34 @@ static void give_up(struct fae_mysql_conn *c)
         c->waits = go_on(c, MYSQL_WAIT_TIMEOUT);
 }
 
+/* As ma_pvio_close, which the library does not export. A second descriptor of the socket (dup) would be easier, but libevent
+ * tells epoll of what is no longer watched when it waits next: a descriptor that is closed by then must take its socket
+ * with it, or events of it come to whoever has that descriptor next. */
+static void forget_socket(struct fae_mysql_conn *c)
+{
+    MARIADB_PVIO *pvio = c->my->net.pvio;
+
+    c->my->net.pvio = NULL;
+    c->waits = 0; /* an operation that is left where it stands is never gone on with */
+    if (!pvio)
+        return;
+    pvio->methods->close(pvio);
+    free(pvio->cache);
+    free(pvio);
+}
+
 void fae_mysql_conn_break(struct fae_mysql_conn *c)
 {
     c->run = NULL; /* put_row has nowhere to put anything */
     fae_mysql_room_rest(c);
     fae_timer_stop(&c->soon);
     fae_mysql_unwatch(c);
-    /* Whatever is tried on it ends at once. Where somebody kept the socket the server's end of it must still be seen. */
+    /* Whatever is tried on it ends at once. Where somebody took the socket the server's end of it must still be seen. */
     if (has_socket(c))
-        shutdown((int)mysql_get_socket(c->my), c->kept && !c->tls ? SHUT_WR : SHUT_RDWR);
+        shutdown((int)mysql_get_socket(c->my), c->taken ? SHUT_WR : SHUT_RDWR);
     give_up(c);
+    if (c->taken)
+        forget_socket(c);
     if (c->closing)
         fae_mysql_stmts_closed(&c->stmts, c->closing);
     c->closing = NULL;

@@ -122,9 +122,8 @@ unsigned long fae_mysql_conn_id(const struct fae_mysql_conn *conn);
 /* Where it goes, and since when it has that number (fae_now_ms). */
 const struct fae_addr *fae_mysql_conn_addr(const struct fae_mysql_conn *conn);
 uint64_t fae_mysql_conn_since_ms(const struct fae_mysql_conn *conn);
-/* A second descriptor of its socket, the caller's: whatever becomes of the connection, it stays open until that is closed.
- * -1: the socket is closed already, or no descriptor was left. */
-int fae_mysql_conn_keep_socket(struct fae_mysql_conn *conn);
+/* Breaks it, as fae_mysql_conn_break, but for its socket, which is the caller's from now on; -1: it is closed already. */
+int fae_mysql_conn_take_socket(struct fae_mysql_conn *conn);
 /* A statement may be run on it. */
 bool fae_mysql_conn_is_idle(const struct fae_mysql_conn *conn);
 /* It is idle, and nothing came on it that nobody asked for. Asks the system. */

@@ -47,6 +47,7 @@ struct fae_mysql_conn {
     struct st_mariadb_methods methods; /* the library's, with our own way to take a row */
     struct st_ma_pvio_methods pvio;    /* and to read from the socket */
     ssize_t (*read)(MARIADB_PVIO *pvio, unsigned char *to, size_t len);
+    my_bool (*close)(MARIADB_PVIO *pvio);
     size_t turn_read, step_read; /* bytes, since the library was called, and since the step began */
     size_t head_read;            /* of the answer that runs, before its rows */
     size_t held;                 /* of the room that all results have together */
@@ -55,7 +56,7 @@ struct fae_mysql_conn {
     int waits;   /* what the library waits for: MYSQL_WAIT_READ and so on; 0: nothing is in flight */
     bool begins; /* soon: the step is begun; false: it is complete */
     bool sound;
-    bool kept;         /* somebody has another descriptor of its socket */
+    bool taken;        /* the socket is somebody else's */
     uint64_t since_ms; /* connected */
     struct fae_timer soon;
     struct fae_watch watch;

@@ -125,18 +125,25 @@ static struct fae_mysql_conn *idle_one(struct fae_mysql_kill *k, const struct fa
     return NULL;
 }
 
+static void wait_again(struct fae_mysql_kill *k)
+{
+    k->state = FAE_MYSQL_K_WAITING;
+    fae_timer_start(&k->limit, AGAIN_MS);
+}
+
 static void on_pooled(struct fae_pool_ask *ask, enum fae_err err, struct fae_pool_conn *base)
 {
     struct fae_mysql_kill *k = FAE_CONTAINER(ask, struct fae_mysql_kill, ask);
 
     k->state = FAE_MYSQL_K_NONE;
-    if (err && err != FAE_POOL_BUSY) {
+    if (err == FAE_POOL_BUSY) {
+        wait_again(k);
+    } else if (err) {
         give_up(k, fae_err_text(err));
-        return;
-    }
-    if (!err)
+    } else {
         use(k, fae_mysql_conn_of(base));
-    go(k);
+        go(k);
+    }
 }
 
 static void stand_in_line(struct fae_mysql_kill *k)
@@ -149,8 +156,7 @@ static void stand_in_line(struct fae_mysql_kill *k)
     if (err == FAE_MORE) {
         k->state = FAE_MYSQL_K_IN_LINE;
     } else if (err == FAE_POOL_BUSY) {
-        k->state = FAE_MYSQL_K_WAITING;
-        fae_timer_start(&k->limit, AGAIN_MS);
+        wait_again(k);
     } else if (err) {
         give_up(k, fae_err_text(err));
     } else {
@@ -323,7 +329,7 @@ void fae_mysql_kill_add(struct fae_mysql_kill *k, struct fae_mysql_conn *conn)
         return;
     v = fae_alloc(sizeof *v);
     *v = (struct victim){ .id = id,
-                          .fd = fae_mysql_conn_keep_socket(conn),
+                          .fd = fae_mysql_conn_take_socket(conn),
                           .since_ms = fae_mysql_conn_since_ms(conn),
                           .until_ms = fae_now_ms() + k->server->mysql->rule.connect_timeout_ms + KILL_MS,
                           .addr = *fae_mysql_conn_addr(conn) };

@@ -46,7 +46,7 @@ struct fae_mysql_kill {
 void fae_mysql_kill_init(struct fae_mysql_kill *k, struct fae_mysql_server *server);
 /* What is not ended by then is left to end by itself. */
 void fae_mysql_kill_fini(struct fae_mysql_kill *k);
-/* Ends whatever the connection does on the server, by and by; the connection may be closed right after. */
+/* Ends whatever the connection does on the server, by and by; the connection is broken, and may be freed. */
 void fae_mysql_kill_add(struct fae_mysql_kill *k, struct fae_mysql_conn *conn);
 /* Nothing is left to be ended. */
 bool fae_mysql_kill_quiet(const struct fae_mysql_kill *k);

@@ -505,9 +505,15 @@ void fae_mysql_tls_free(struct fae_mysql_tls **tls)
     free(t);
 }
 
-int fae_mysql_tls_socket(const struct fae_mysql_tls *t)
+int fae_mysql_tls_take_socket(struct fae_mysql_tls *t)
 {
-    return t->server;
+    int fd = t->server;
+
+    fae_watch_close(&t->server_watch);
+    fae_tls_free(&t->tls);
+    t->server = -1;
+    end(t, "closed by us");
+    return fd;
 }
 
 const char *fae_mysql_tls_why(const struct fae_mysql_tls *t)

@@ -32,8 +32,8 @@ struct fae_mysql_tls *fae_mysql_tls_new(const struct fae_mysql_tls_opts *opts, u
 void fae_mysql_tls_expect(struct fae_mysql_tls *tls, unsigned port);
 /* At once. What the library wrote last, its good-bye, is passed on if that can be done at once. Accepts NULL. */
 void fae_mysql_tls_free(struct fae_mysql_tls **tls);
-/* That to the server; -1: it is closed. */
-int fae_mysql_tls_socket(const struct fae_mysql_tls *tls);
+/* Ends all but the socket to the server, which is the caller's from now on; -1: it is closed. */
+int fae_mysql_tls_take_socket(struct fae_mysql_tls *tls);
 /* Why the library's connection ended, or "". Lent. */
 const char *fae_mysql_tls_why(const struct fae_mysql_tls *tls);
 
