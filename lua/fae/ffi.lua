@@ -22,6 +22,8 @@ int fae_lcache_incr(struct fae_lcache_user *user, const uint8_t *key, size_t key
 int fae_lcache_del(struct fae_lcache_user *user, const uint8_t *key, size_t key_len);
 int fae_lcache_touch(struct fae_lcache_user *user, const uint8_t *key, size_t key_len, double ttl_ms);
 int fae_lcache_flush(struct fae_lcache_user *user);
+/* base/json_valid.h */
+double fae_json_skip(const char *text, size_t len, size_t at, unsigned depth);
 /* store/idgen.h */
 int64_t fae_ids_next(const void *stores, uint32_t tag);
 int64_t fae_ids_next_run(const void *stores, uint32_t tag, uint32_t n, uint32_t *n_out);

@@ -101,6 +101,19 @@ describe("fae.jsonmerge", function()
       assert.same(merged(a, b), fae.json.decode(text))
     end
   end)
+  it("takes time in proportion, and ends what does not", function()
+    local n = os.getenv "FAE_TEST_GC" and 100 or 60000
+    for _, piece in ipairs { "{},", "[],", '{"x":1},', "1,", '"\\n",' } do
+      local text = '{"a":[' .. piece:rep(n) .. "1]}"
+      local began = os.clock()
+      assert.equal(#text, #assert(json.merge(text, text)))
+      assert.is_true(os.clock() - began < 5)
+    end
+    local deep = ('{"a":'):rep(63) .. '{"b":"' .. ("x"):rep(2 ^ 20) .. '"}' .. ("}"):rep(63)
+    local _, err = json.merge(deep, deep)
+    assert.equal("LIMIT", err.code)
+    assert.equal(deep, json.merge(deep, ('{"a":'):rep(9) .. "{}" .. ("}"):rep(9)))
+  end)
   it("takes a megabyte", function()
     local n = os.getenv "FAE_TEST_GC" and 1000 or 200000
     local big = '{"a":[' .. ("1,"):rep(n) .. '1],"b":"' .. ("x"):rep(500000) .. '"}'

@@ -81,12 +81,26 @@ static void bounds_its_depth(void **state)
     assert_false(fae_json_valid(text, 2 * FAE_DEPTH_MAX + 2));
 }
 
+static void finds_where_a_value_ends(void **state)
+{
+    const char *text = "{\"a\" : [1, \"\xff]\"] , \"b\":2}";
+
+    (void)state;
+    assert_int_equal(fae_json_skip(text, strlen(text), 0, 0), strlen(text));
+    assert_int_equal(fae_json_skip(text, strlen(text), 1, 1), 4);
+    assert_int_equal(fae_json_skip(text, strlen(text), 7, 1), 16);
+    assert_int_equal(fae_json_skip(text, strlen(text), 16, 1), -2 - 17);
+    assert_int_equal(fae_json_skip(text, strlen(text), 900, 1), -2 - (int)strlen(text));
+    assert_true(fae_json_skip(text, strlen(text), 7, FAE_DEPTH_MAX) == FAE_JSON_TOO_DEEP);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_json_from_other_text),
         cmocka_unit_test(refuses_every_cut),
         cmocka_unit_test(bounds_its_depth),
+        cmocka_unit_test(finds_where_a_value_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

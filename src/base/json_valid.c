@@ -13,6 +13,7 @@
 struct reader {
     const char *p, *end;
     unsigned depth;
+    bool any_bytes; /* strings need not be UTF-8 */
 };
 
 static bool skip_value(struct reader *r);
@@ -80,7 +81,7 @@ static bool skip_string(struct reader *r)
     if (!skip_byte(r, '"'))
         return false;
     while (r->p < r->end && *r->p != '"') {
-        unsigned n = fae_utf8_char((const uint8_t *)r->p, (size_t)(r->end - r->p));
+        unsigned n = r->any_bytes ? 1 : fae_utf8_char((const uint8_t *)r->p, (size_t)(r->end - r->p));
 
         if (n == 0 || (uint8_t)*r->p < 0x20)
             return false;
@@ -162,4 +163,13 @@ bool fae_json_valid(const char *text, size_t len)
         return false;
     skip_space(&r);
     return r.p == r.end;
+}
+
+double fae_json_skip(const char *text, size_t len, size_t at, unsigned depth)
+{
+    struct reader r = { .p = text + (at < len ? at : len), .end = text + len, .depth = depth, .any_bytes = true };
+
+    if (skip_value(&r))
+        return (double)(r.p - text);
+    return r.depth > FAE_DEPTH_MAX ? FAE_JSON_TOO_DEEP : -2.0 - (double)(r.p - text);
 }
