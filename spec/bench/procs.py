@@ -207,6 +207,16 @@ def stop_all():
         server.stop()
 
 
+def compiled(build, source):
+    """The program of one C file, in a folder of the build; made when it is older than that."""
+    binary = os.path.join(build, "bench", os.path.basename(source)[:-len(".c")])
+    if not os.path.exists(binary) or os.path.getmtime(binary) < os.path.getmtime(source):
+        os.makedirs(os.path.dirname(binary), exist_ok=True)
+        subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-o", binary, source],
+                       check=True)
+    return binary
+
+
 class Load:
     """One run of the generator; wait() gives its figures."""
 

@@ -117,16 +117,10 @@ class Bench:
         self.tmp = tempfile.mkdtemp(prefix="fae-bench-")
         self.fae = shutil.copy(args.fae, os.path.join(self.tmp, "fae.bin"))  # a build meanwhile changes nothing
         self.servers, self.warm = {}, set()
-        self.limit_bin = self.build_limit()
+        self.limit_bin = self.compiled("limit.c")
 
-    def build_limit(self):
-        binary = os.path.join(BUILD, "bench", "limit")
-        source = os.path.join(HERE, "limit.c")
-        if not os.path.exists(binary) or os.path.getmtime(binary) < os.path.getmtime(source):
-            os.makedirs(os.path.dirname(binary), exist_ok=True)
-            subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-o", binary, source],
-                           check=True)
-        return binary
+    def compiled(self, source):
+        return procs.compiled(BUILD, os.path.join(HERE, source))
 
     def dir(self, name):
         path = os.path.join(self.tmp, name)
@@ -240,6 +234,9 @@ class Bench:
 
     def start_mariadb(self):
         return mysql.start_server(self, installed)
+
+    def start_far(self):
+        return webmysql.start_far(self)
 
     def start_mysql_node(self):
         return mysql.start_node(self, ready_line("fae ready:"))
@@ -574,6 +571,11 @@ ROWS = [
         webmysql.page("calls_per_s", (installed, ask, raw), *PAGES, ways=("batch", "direct")), None),
     Row("php-mysql-p99", "p99 of that page over direct, 300/s",
         webmysql.page("p99_us", (installed, ask, raw), *PAGES, "--rate", "300"), None),
+    Row("php-mysql-far", "5 mysql rows, 0.5 ms away, node over direct",
+        webmysql.page("calls_per_s", (installed, ask, raw), *PAGES, far=True), None),
+    Row("php-mysql-far-batch", "the same, in one batch",
+        webmysql.page("calls_per_s", (installed, ask, raw), *PAGES, ways=("batch", "direct", "kept"), far=True), 2.5,
+        least=True),
     Row("php-mysql-500", "connections of mariadb, 500 php workers",
         webmysql.page("connections", (installed, ask, raw), *CROWD, children=500), 40, unit=""),
     Row("idle", "an idle session's RSS at 10,000", idle_sessions, 400, unit="B", rounds=1),

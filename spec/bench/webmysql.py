@@ -2,7 +2,8 @@
 #
 # A page that reads five rows by their primary key (mysql.php): through a node on the same machine, with mysqli and a
 # connection a request, and with persistent connections of mysqli. Each turn has its own nginx, php-fpm and node on the
-# servers' cpu, so that MariaDB's count of connections is that of one way. MariaDB is not pinned.
+# servers' cpu, so that MariaDB's count of connections is that of one way. MariaDB is not pinned. A MariaDB that is some
+# way off is this one behind far.c, which takes bytes and connections that much later to the other side.
 import contextlib
 import os
 import select
@@ -19,6 +20,7 @@ USER = ("CREATE USER IF NOT EXISTS page@'127.0.0.1' IDENTIFIED BY 'secret'; "
 COUNTS = ("SHOW GLOBAL STATUS WHERE Variable_name IN ('Connections', 'Max_used_connections', 'Threads_connected')")
 WHO = "SELECT GROUP_CONCAT(user, '@', host, ' ', command, ' ', time) FROM information_schema.processlist"
 IDLE_S, ANSWER_S = 10, 10
+WAY_US = 250  # half of a round trip between two machines of one data centre
 
 
 def cpu_ns(pid):
@@ -65,7 +67,13 @@ class Watch:
         self.proc.communicate()
 
 
-def turn(bench, tools, way, children, args):
+def start_far(bench):
+    binary, port = bench.compiled("far.c"), procs.free_port()
+    return procs.Server("far", [binary, "--listen", str(port), "--to", bench.get("mariadb").tcp().rpartition(":")[2],
+                                "--way-us", str(WAY_US)], [f"tcp://127.0.0.1:{port}"])
+
+
+def turn(bench, tools, way, far, children, args):
     """Figures of one way: those of the load, and connections (most at once), connected (after the load), connects (made
     for a page)."""
     installed, ask, raw = tools
@@ -74,7 +82,8 @@ def turn(bench, tools, way, children, args):
     with contextlib.closing(Watch(mariadb, installed("mariadb"))) as watch:
         watch.ask(USER, 1)
         watch.forget()
-        site = web.Site(bench, web.programs(installed), "mysql_page", mysql=mariadb.tcp(), children=children)
+        address = (bench.get("far") if far else mariadb).tcp()
+        site = web.Site(bench, web.programs(installed), "mysql_page", mysql=address, children=children)
         try:
             return figures(bench, site, watch, (ask, raw, f"mysql.php?by={way}", b"5 rows", args))
         finally:
@@ -97,12 +106,12 @@ def figures(bench, site, watch, asked):
     return got
 
 
-def page(value, tools, *args, ways=WAYS, children=web.CHILDREN):
+def page(value, tools, *args, ways=WAYS, far=False, children=web.CHILDREN):
     """A row: value of the first way over the second's, or "connections": those of the first. The JSON has the second's
     figures with base_ before them, and with the way's own name those of a third. tools: (installed, ask, raw) of
-    run.py."""
+    run.py. far: MariaDB is half a millisecond away."""
     def one_round(bench, number):
-        got = {way: turn(bench, tools, way, children, args)
+        got = {way: turn(bench, tools, way, far, children, args)
                for way in (reversed(ways) if number % 2 else ways)}
         own, base = got[ways[0]], got[ways[1]]
         row = {"value": own[value] if value == "connections" else own[value] / base[value],
