@@ -31,6 +31,18 @@ reports_to() {
     export TSAN_OPTIONS="halt_on_error=0:second_deadlock_stack=1:log_path=$1:$tsan"
 }
 
+# A line in $LOG/stalls for each 0.3 s and more that nobody ran. What failed meanwhile may have missed a deadline of its own.
+watch_stalls() {
+    local fd begin
+
+    exec {fd}<> <(:)
+    while kill -0 $$ 2>/dev/null; do
+        begin=${EPOCHREALTIME/./}
+        read -r -t 0.1 -u "$fd"
+        [ $((${EPOCHREALTIME/./} - begin)) -lt 400000 ] || echo "$begin" >>"$LOG/stalls"
+    done
+}
+
 # Each count_KIND LOG prints "PASSED FAILED", nothing when the output has no summary.
 count_cmocka() {
     awk '/^\[  PASSED  \] .*[0-9]+ test\(s\)/ { sub(/ test\(s\).*/, ""); sub(/.* /, ""); p += $0; seen = 1 }
@@ -63,15 +75,21 @@ count_plain() {
 # run KIND NAME SECONDS COMMAND...: one program under a time limit, one line of result, its log when it failed. Both
 # come in one piece, since another may be running.
 run() {
-    local kind=$1 name=$2 limit=$3 status p=0 f=0 begin end counts why='' report
+    local kind=$1 name=$2 limit=$3 status p=0 f=0 begin end counts why='' report again stalls
     local log=$LOG/${name//[\/ ]/-}.log
     shift 3
 
     rm -f "$log" "$log".san.*
     reports_to "$log.san"
     begin=$(date +%s%N)
-    { timeout -k 5 "$limit" "$@" >"$log" 2>&1 </dev/null; } 2>/dev/null # the shell's own "Aborted" says nothing new
-    status=$?
+    for again in 1 2 0; do
+        stalls=$(wc -l <"$LOG/stalls")
+        { timeout -k 5 "$limit" "$@" >"$log" 2>&1 </dev/null; } 2>/dev/null # the shell's own "Aborted" says nothing new
+        status=$?
+        [ "$status" -ne 0 ] && [ "$again" -ne 0 ] && [ "$kind" != pytest ] || break # which does that for each test
+        [ "$(wc -l <"$LOG/stalls")" -ne "$stalls" ] || break
+        printf '%-28s failed while the machine stood still, and is run again:\n%s\n' "$name" "$(grep -a -m 5 -i 'fail' "$log")"
+    done
     end=$(date +%s%N)
     counts=$("count_$kind" "$log")
     read -r p f <<<"${counts:-0 0}"
@@ -109,13 +127,14 @@ run() {
 
 # together LANE LANE: two functions at once, and the sum of what they counted. For suites that wait more than they compute.
 together() {
-    local lane counts p f
+    local lane counts p f pids=()
 
     for lane; do
         rm -f "$LOG/$lane.count"
-        { passed=0 failed=0 && "$lane" && echo "$passed $failed" >"$LOG/$lane.count"; } &
+        { trap - EXIT && passed=0 failed=0 && "$lane" && echo "$passed $failed" >"$LOG/$lane.count"; } &
+        pids+=($!)
     done
-    wait
+    wait "${pids[@]}"
     for lane; do
         counts=$(cat "$LOG/$lane.count") || counts="0 1"
         read -r p f <<<"$counts"
@@ -189,6 +208,11 @@ suite_lint() {
     [ -z "$ONLY" ] || return 0
     run plain lint 120 spec/lint.sh
 }
+
+true >"$LOG/stalls"
+watch_stalls &
+watcher=$!
+trap 'kill "$watcher"' EXIT
 
 for suite; do
     case $suite in

@@ -5,6 +5,8 @@ Node starts `fae serve` on free ports in a folder of its own, waits for the read
 must always hold: exit code 0 in time, no process left, no ERROR line in the log but those the test expects. It ends
 only processes it started. Client is a plain msgpack-RPC client that also sends bytes as they are.
 """
+import concurrent.futures
+import contextlib
 import itertools
 import os
 import re
@@ -109,6 +111,16 @@ def wait_until(what, condition, seconds=5):
         if watch.seconds() > seconds * SLOW:
             raise AssertionError("after %g s still not: %s" % (seconds * SLOW, what))
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def beside(request, test, fn):
+    """For a module's fixture, when the test of that name will run: fn in a thread beside the others, as a future."""
+    if not any(item.name == test for item in request.session.items):
+        yield None
+        return
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        yield pool.submit(fn)
 
 
 def pack(value):

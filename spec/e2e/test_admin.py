@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import LONG, SANITIZED, SLOW, Node, Stopwatch, memory_kib, n_fds, process_stat, wait_until
+from harness import LONG, SANITIZED, SLOW, Node, Stopwatch, beside, memory_kib, n_fds, process_stat, wait_until
 
 TOKEN = "correct horse battery staple"
 SERVANT = """
@@ -325,7 +325,7 @@ SLOW_ONES = {
 }
 
 
-def test_slow_requests_end(node):
+def slow_requests(node):
     """All at once: each would be waited for up to 10 s from its connection on, whatever it sends meanwhile."""
     fds, kib = n_fds(node.ops), memory_kib(node.ops)
     started = Stopwatch()
@@ -351,6 +351,18 @@ def test_slow_requests_end(node):
         time.sleep(0.1)
     assert started.elapsed() > 8
     settled(node, fds, kib)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow_requests_end(request):
+    """They are waited for beside the other tests, on a node of their own."""
+    def wait():
+        with Node(conf='admin_token "%s"' % hashed(TOKEN)) as node:
+            node.ops = node.workers()["ops"]["pid"]
+            slow_requests(node)
+
+    with beside(request, "test_slow_requests_end", wait) as waited:
+        yield waited
 
 
 def test_idle_connections_keep_nobody_out(node):
@@ -407,3 +419,7 @@ def test_many_requests_leak_nothing(node):
     for i in range(5000):
         raw(node, list(ATTACKS.values())[i % len(ATTACKS)])
     settled(node, fds, kib)
+
+
+def test_slow_requests_end(slow_requests_end):
+    slow_requests_end.result()

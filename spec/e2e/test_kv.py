@@ -187,7 +187,7 @@ return s
 
 
 def test_killed_readers_keep_no_pages():
-    kills = 100 if LONG else 10
+    kills = 100 if LONG else 6
     with Node(workers=2, admin=False, servants={"reader.lua": READER}, expect=DIED) as node:
         with node.client("unix") as client:
             for i in range(200):

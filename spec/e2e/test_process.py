@@ -213,8 +213,8 @@ def test_a_paused_supervisor_blames_nobody():
 
 
 def test_kill_9_of_workers_and_ops():
-    """10 kills (100 when long), one after another, while 4 callers call: only what was in flight is lost."""
-    kills = 100 if LONG else 10
+    """6 kills (100 when long), one after another, while 4 callers call: only what was in flight is lost."""
+    kills = 100 if LONG else 6
     with Node(servants=["probe"], workers=2, expect=["died of signal 9"]) as node:
         fds = n_fds(node.pid)
         names = ["worker-0", "worker-1", "ops"]
@@ -240,8 +240,8 @@ def test_kill_9_of_workers_and_ops():
 
 
 def test_kill_9_of_the_supervisor():
-    """5 times (20 when long), and `fae serve` at once, as systemd would: stale sockets and pid file are taken over."""
-    rounds = 20 if LONG else 5
+    """3 times (20 when long), and `fae serve` at once, as systemd would: stale sockets and pid file are taken over."""
+    rounds = 20 if LONG else 3
     addr = "tcp://127.0.0.1:%d" % free_port()
     with Node(servants=["probe"], workers=2, listen=[addr, "unix:fae.sock"], expect=["the supervisor is gone"]) as node:
         for i in range(rounds):

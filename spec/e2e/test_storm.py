@@ -9,7 +9,7 @@ import pytest
 
 from harness import FAE, LONG, SANITIZED, SLOW, Node, Stopwatch, n_fds, wait_until
 
-RATE, SECONDS = (5000, 60) if LONG and not SANITIZED else (2000 // SLOW, 4)
+RATE, SECONDS = (5000, 60) if LONG and not SANITIZED else (2000 // SLOW, 3)
 DUE = RATE * SECONDS
 CONNS = 3000  # at a time; what piles up fits into the backlog of 4096
 
