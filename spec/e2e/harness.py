@@ -318,9 +318,14 @@ def n_fds(pid):
     return len(os.listdir("/proc/%d/fd" % pid))
 
 
+_ports = itertools.count(21000 + os.getpid() % 1000)
+
+
 def free_port():
-    """A port below the range of clients' own ports, so that a node can come back on it."""
-    for port in range(21000 + os.getpid() % 1000, 32000):
+    """A port below the range of clients' own ports, so that a node can come back on it; never twice the same."""
+    for port in _ports:
+        if port >= 32000:
+            break
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
