@@ -86,8 +86,8 @@ my.method("exec", { args = { "string", "string", "any?", "string", "array?", "st
       cache_key = cache_key }
     if not result then return nil, err end
     local has_rows = #result.cols > 0 -- RETURNING
-    return { affected = result.affected, insert_id = result.insert_id, cols = has_rows and result.cols or nil,
-      rows = has_rows and result.rows or nil }
+    return { affected = result.affected, insert_id = result.insert_id, warnings = result.warnings,
+      cols = has_rows and result.cols or nil, rows = has_rows and result.rows or nil }
   end)
 
 local kinds = { pool = "string", table = "string", sql = "string", args = "table", cache_key = "string" }

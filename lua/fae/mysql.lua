@@ -72,7 +72,7 @@ end
 
 local function counts_of(result, err)
   if not result then return nil, err end
-  return { affected = result.affected, insert_id = result.insert_id }
+  return { affected = result.affected, insert_id = result.insert_id, warnings = result.warnings }
 end
 
 -- ---- on any connection ----
@@ -113,7 +113,7 @@ function Pool.value(pool, sql, ...)
   return value_of(run(of(pool), sql, ...))
 end
 
---- mysql:exec(sql, ...) -> {affected, insert_id} | nil, err. Waits.
+--- mysql:exec(sql, ...) -> {affected, insert_id, warnings: nil if there are none} | nil, err. Waits.
 function Pool.exec(pool, sql, ...)
   check_sql(sql, "exec")
   return counts_of(run(of(pool), sql, ...))

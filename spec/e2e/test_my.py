@@ -470,11 +470,12 @@ def test_servers_that_read_strings_otherwise(tmp_path):
     """By sql_mode and by the pool's charset: nothing is written by what reads, no value gets out of its place."""
     out = str(tmp_path / "out")
     os.chmod(tmp_path, 0o777)
-    for mode in "STRICT_TRANS_TABLES", "STRICT_TRANS_TABLES,ANSI_QUOTES,NO_BACKSLASH_ESCAPES":
+    for mode in "STRICT_TRANS_TABLES", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES":
         with Mariadb(args=["--sql-mode=" + mode]) as server:
             server.sql("CREATE DATABASE g CHARACTER SET utf8mb4; CREATE TABLE g.t (id INT PRIMARY KEY AUTO_INCREMENT,"
-                       "b VARBINARY(60), s VARCHAR(60)); CREATE TABLE g.doc (id INT PRIMARY KEY, body LONGTEXT);"
-                       "INSERT INTO g.doc VALUES (1, '{}')")
+                       "b VARBINARY(60), s VARCHAR(60)); CREATE TABLE g.doc (id INT PRIMARY KEY, body LONGTEXT,"
+                       "short VARCHAR(10) NOT NULL DEFAULT '{}');"
+                       "INSERT INTO g.doc (id, body) VALUES (1, '{}')")
             charsets = ["utf8mb4", "latin1", "gbk", "sjis"]
             text = "".join(pool(charset, server, "g", ', charset = "%s"' % charset) for charset in charsets)
             with Node(text) as n, n.client() as c:
@@ -495,6 +496,12 @@ def test_servers_that_read_strings_otherwise(tmp_path):
                         assert c.error(*merge).code == "BAD_ARGS"
                     else:
                         assert json.loads(c.call(*merge)) == {"a": "\\' \u00e9"}
+                err = c.error("my.merge", "utf8mb4", "doc", None, {"id": 1}, "short", '{"a":"longer than it may be"}')
+                assert err.code == "BACKEND" and "short" in err.text, (mode, err.text)
+                assert rows(c, "SELECT short FROM doc WHERE id = 1", pool="utf8mb4") == [["{}"]]
+                if "STRICT" not in mode:
+                    got = c.call("my.exec", "utf8mb4", "doc", None, "UPDATE doc SET short = 'longer than it may be'")
+                    assert got == {"affected": 1, "insert_id": 0, "warnings": 1}
                 c.call("my.exec", "latin1", "t", None, "INSERT INTO t (s) VALUES (?)", [b"caf\xe9"])
                 assert rows(c, "SELECT s FROM t", pool="utf8mb4") == [["caf\u00e9"]]
 

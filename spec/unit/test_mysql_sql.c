@@ -31,6 +31,9 @@ static const struct {
     { "UPDATE t SET a = a + 1 WHERE id = ?", "N" },
     { "DELETE FROM t", "N" },
     /* what the text does not prove */
+    { "SELECT 1e5INTO OUTFILE '/tmp/x'", "" },
+    { "SELECT 1.5INTO OUTFILE '/tmp/x'", "" },
+    { "SELECT \\NINTO OUTFILE '/tmp/x'", "" },
     { "SELECT mine(1)", "" },
     { "SELECT db.mine (1)", "" },
     { "SELECT `count`(1)", "" },

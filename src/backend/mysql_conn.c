@@ -323,7 +323,7 @@ void fae_mysql_conn_run(struct fae_mysql_conn *c, struct fae_mysql_run *run)
     c->stmt = NULL;
     run->columns.len = run->rows.len = 0;
     run->n_columns = run->n_rows = 0;
-    run->affected = run->insert_id = 0;
+    run->affected = run->insert_id = run->warnings = 0;
     run->fault.number = 0;
     run->fault.state[0] = run->fault.text[0] = '\0';
     run->executed = run->answered = false;

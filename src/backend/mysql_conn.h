@@ -93,6 +93,7 @@ struct fae_mysql_run {
     struct fae_buf rows;    /* msgpack: n_rows arrays, one behind the other */
     unsigned n_columns, n_rows;
     uint64_t affected, insert_id;
+    unsigned warnings; /* of what changes something */
     struct {
         unsigned number; /* 0: none of the server's */
         char state[8];

@@ -278,6 +278,7 @@ static void take_counts(struct fae_mysql_conn *c)
 
     run->affected = affected == MYSQL_COUNT_ERROR ? 0 : affected;
     run->insert_id = c->stmt ? mysql_stmt_insert_id(c->stmt->stmt) : mysql_insert_id(c->my);
+    run->warnings = c->stmt ? (unsigned)mysql_stmt_warning_count(c->stmt->stmt) : mysql_warning_count(c->my);
     run->answered = true;
 }
 

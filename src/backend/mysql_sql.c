@@ -133,6 +133,16 @@ static void skip_comment(struct scan *s)
     s->at = close ? close + 2 : s->end;
 }
 
+/* 1e5INTO is a number and a word, 1INTO one word, 1.5INTO two things: servers know, and we need not. */
+static bool is_number_and_more(const char *at, const char *end)
+{
+    bool starts = *at >= '0' && *at <= '9';
+
+    while (at < end && *at >= '0' && *at <= '9')
+        at++;
+    return starts && at < end;
+}
+
 static void take_word(struct scan *s)
 {
     const char *from = s->at;
@@ -149,6 +159,7 @@ static void take_word(struct scan *s)
             s->word[i] = from[i] >= 'a' && from[i] <= 'z' ? (char)(from[i] - 32) : from[i];
         s->word[len] = '\0';
     }
+    s->doubtful = s->doubtful || is_number_and_more(from, s->at);
     s->dotted = false;
 }
 
@@ -207,7 +218,7 @@ static void look_on(struct scan *s, struct fae_mysql_class *c, bool inserts)
     char was = 'w', what;
 
     for (; (what = next(s)); was = what) {
-        if (what == '@' || what == ';') { /* of which the library sends one only */
+        if (what == '@' || what == ';' || what == '\\') { /* of which the library sends one only */
             s->doubtful = true;
         } else if (what == '.') {
             s->dotted = true;

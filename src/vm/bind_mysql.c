@@ -227,6 +227,8 @@ int fae_mysql_push_result(lua_State *L, void *arg)
     lua_setfield(L, -2, "rows");
     push_number(L, run->affected, "affected");
     push_number(L, run->insert_id, "insert_id");
+    if (run->warnings > 0)
+        push_number(L, run->warnings, "warnings");
     return 1;
 }
 

@@ -28,7 +28,7 @@ struct fae_mysql *fae_mysql_here(lua_State *L, int mark);
 /* From index `first` on: sql, n, and n parameters. NULL: nil, err are pushed. */
 struct fae_mysql_pending *fae_mysql_pending_new(lua_State *L, int first);
 void fae_mysql_pending_free(struct fae_mysql_pending *p);
-/* {cols =, rows =, affected =, insert_id =} | nil, err */
+/* {cols =, rows =, affected =, insert_id =, warnings = where there are some} | nil, err */
 int fae_mysql_push_result(lua_State *L, void *came);
 /* An array of what came. */
 void fae_mysql_push_rows(lua_State *L, const struct fae_mysql_run *run);
