@@ -293,6 +293,13 @@ void fae_config_tell(const struct fae_config_teller *t, const struct fae_config_
     t->tell(t->arg, clash, why);
 }
 
+void fae_config_tell_unknown(const struct fae_config_teller *t, const struct fae_config_clash *clash, const char *what,
+                             const struct fae_suggest *near)
+{
+    fae_config_tell(t, clash, "%s: there is no %s \"%.64s\"%s%s%s", clash->name, what, near->word,
+                    near->best ? ": did you mean \"" : "", near->best ? near->best : "", near->best ? "\"?" : "");
+}
+
 static uint64_t number_of(const struct fae_config *config, const char *name)
 {
     const struct fae_opt *opt = fae_opt_find(fae_config_opts, fae_config_n_opts, name);
@@ -393,8 +400,7 @@ static void check_roles(const struct fae_config_teller *t, const char *section, 
             continue;
         for (unsigned i = 0; i < t->config->n_role; i++)
             fae_suggest_offer(&near, t->config->role[i].name);
-        fae_config_tell(t, &clash, "roles: there is no role \"%.64s\"%s%s%s", one, near.best ? ": did you mean \"" : "",
-                        near.best ? near.best : "", near.best ? "\"?" : "");
+        fae_config_tell_unknown(t, &clash, "role", &near);
     }
 }
 

@@ -9,6 +9,7 @@
 #define FAE_BASE_CONFIG_CHECK_IMPL_H
 
 #include "base/config_check.h"
+#include "base/suggest.h"
 
 struct fae_config_teller {
     const struct fae_config *config;
@@ -18,6 +19,9 @@ struct fae_config_teller {
 
 void __attribute__((format(printf, 3, 4)))
 fae_config_tell(const struct fae_config_teller *t, const struct fae_config_clash *clash, const char *fmt, ...);
+/* "roles: there is no role "x"", with the nearest of what there is; "role" is what. */
+void fae_config_tell_unknown(const struct fae_config_teller *t, const struct fae_config_clash *clash, const char *what,
+                             const struct fae_suggest *near);
 /* A certificate and its key, whose options are names: neither without the other. */
 void fae_config_check_pair(const struct fae_config_teller *t, const char *section, unsigned index, const char *cert,
                            const char *key, const char *names[2]);

@@ -4,12 +4,12 @@
  * of section, and what all of them have together.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/config_check_impl.h"
 #include "base/config_rows.h"
 #include "base/endpoint.h"
-#include "base/suggest.h"
 
 /* How many words a list has. */
 static unsigned count(const char *list)
@@ -161,18 +161,30 @@ static void check_map(const struct fae_config_teller *t, unsigned index, const s
     }
 }
 
+/* The option to blame names a pool of a kind: is there one? */
+static void check_is_pool(const struct fae_config_teller *t, const struct fae_config_clash *clash, const char *kind,
+                          const char *name)
+{
+    const struct fae_config_section *section = fae_config_section(kind);
+    struct fae_suggest near = { .word = name };
+    char what[32];
+
+    for (unsigned i = 0; i < *fae_config_count(section, t->config); i++) {
+        const struct fae_config_pool *pool = fae_config_entry(section, t->config, i);
+
+        if (strcmp(pool->name, name) == 0)
+            return;
+        fae_suggest_offer(&near, pool->name);
+    }
+    snprintf(what, sizeof what, "%s pool", kind);
+    fae_config_tell_unknown(t, clash, what, &near);
+}
+
 static void check_mysql_pool(const struct fae_config_teller *t, unsigned index, const char *option, const char *name)
 {
     const struct fae_config_clash clash = { "shard", index, option, NULL };
-    struct fae_suggest near = { .word = name };
 
-    for (unsigned i = 0; i < t->config->n_mysql; i++) {
-        if (strcmp(t->config->mysql[i].pool.name, name) == 0)
-            return;
-        fae_suggest_offer(&near, t->config->mysql[i].pool.name);
-    }
-    fae_config_tell(t, &clash, "%s: there is no mysql pool \"%.64s\"%s%s%s", option, name,
-                    near.best ? ": did you mean \"" : "", near.best ? near.best : "", near.best ? "\"?" : "");
+    check_is_pool(t, &clash, "mysql", name);
 }
 
 /* The pools that a shard names are there, and none is called like it. */
@@ -247,25 +259,13 @@ static void check_shard(const struct fae_config_teller *t, unsigned index)
     check_shard_pools(t, index);
 }
 
-/* kv_backend names a pool. */
 static void check_kv_backend(const struct fae_config_teller *t)
 {
     const struct fae_config_clash clash = { "", 0, "kv_backend", NULL };
     const char *kind = strncmp(t->config->kv_backend, "mysql:", 6) == 0 ? "mysql" : "redis";
-    const struct fae_config_section *section = fae_config_section(kind);
-    struct fae_suggest near = { .word = t->config->kv_backend + 6 };
 
-    if (strcmp(t->config->kv_backend, "local") == 0)
-        return;
-    for (unsigned i = 0; i < *fae_config_count(section, t->config); i++) {
-        const struct fae_config_pool *pool = fae_config_entry(section, t->config, i);
-
-        if (strcmp(pool->name, near.word) == 0)
-            return;
-        fae_suggest_offer(&near, pool->name);
-    }
-    fae_config_tell(t, &clash, "kv_backend: there is no %s pool \"%.64s\"%s%s%s", kind, near.word,
-                    near.best ? ": did you mean \"" : "", near.best ? near.best : "", near.best ? "\"?" : "");
+    if (strcmp(t->config->kv_backend, "local") != 0)
+        check_is_pool(t, &clash, kind, t->config->kv_backend + 6);
 }
 
 /* Each server of each pool has a row in shared memory (backend/upstream.h). Told of the first pool that has too many. */
