@@ -44,7 +44,7 @@ static void replies_in_any_pieces(void **state)
             greet();
         expect(GET GET GET);
         for (size_t i = 0; i < len; i++) {
-            assert_int_equal(send(t.peer, replies + i, 1, 0), 1);
+            assert_int_equal(send(net.peer, replies + i, 1, 0), 1);
             if (cut == 0 || i + 1 == cut)
                 turns(2);
         }
@@ -81,12 +81,7 @@ static void what_was_sent_once_is_sent_again_if_it_may_be(void **state)
 
     (void)state;
     make_pool();
-    get(&a);
-    greet();
-    expect(GET);
-    say("$1\r\n1\r\n");
-    expect_reply(&a, "\"1\"");
-    a = (struct asked){ 0 };
+    get_on_new();
     get(&a);
     incr(&b);
     get(&c);
@@ -113,8 +108,7 @@ static void nothing_is_sent_a_third_time(void **state)
     expect(GET);
     greet();
     expect(GET);
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     expect_err(&a, FAE_UNAVAILABLE);
     assert_string_equal(a.why, "it closed the connection");
 }
@@ -129,7 +123,7 @@ static void a_fifth_is_sent_again_and_no_more(void **state)
     for (unsigned i = 0; i < 50; i++)
         get(&a[i]);
     greet();
-    for (unsigned i = 0; i < 200 && t.n_in < 50 * (sizeof GET - 1); i++) {
+    for (unsigned i = 0; i < 200 && net.n_in < 50 * (sizeof GET - 1); i++) {
         turn();
         receive();
     }
@@ -152,8 +146,7 @@ static void one_whose_deadline_has_passed_is_not_sent_again(void **state)
     a.call.deadline_ms = fae_now_ms() - 1;
     greet();
     expect(GET);
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     expect_err(&a, FAE_UNAVAILABLE);
 }
 
@@ -168,8 +161,7 @@ static void a_batch_that_ends_in_its_middle_has_what_came(void **state)
     expect(GET INCR GET);
     say("$1\r\nx\r\n:1\r\n$5\r\nab");
     turns(3);
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     expect_err(&a, FAE_UNKNOWN);
     assert_int_equal(a.n_replies, 2);
     assert_string_equal(a.text, "\"x\" 1");
@@ -177,17 +169,12 @@ static void a_batch_that_ends_in_its_middle_has_what_came(void **state)
 
 static void an_idle_connection_that_ends_is_noticed(void **state)
 {
-    struct asked a = { 0 }, b = { 0 };
+    struct asked b = { 0 };
 
     (void)state;
     make_pool();
-    get(&a);
-    greet();
-    expect(GET);
-    say("$1\r\nx\r\n");
-    expect_reply(&a, "\"x\"");
-    close(t.peer);
-    t.peer = -1;
+    get_on_new();
+    hang_up();
     turns(3);
     incr(&b); /* never on the old one */
     greet();
@@ -310,8 +297,7 @@ static void one_that_failed_may_end_the_next(void **state)
     incr(&b);
     greet();
     expect(INCR INCR);
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     expect_err(&a, FAE_UNKNOWN);
     turns(3);
     assert_int_equal(b.n_done, 0);
@@ -333,7 +319,7 @@ static void what_is_late_ends_its_connection(void **state)
     expect_err(&a, FAE_TIMEOUT);
     expect_err(&b, FAE_UNKNOWN);
     assert_string_equal(a.why, "no answer within 30 ms");
-    assert_true(is_closed());
+    expect_end();
     assert_int_equal(COUNTED(timeouts), 2);
     assert_int_equal(COUNTED(retries), 0);
 }
@@ -362,7 +348,7 @@ static void what_is_no_reply_ends_its_connection(void **state)
             assert_int_equal(a.err, i == 1 ? FAE_OK : FAE_BACKEND);
             assert_int_equal(b.err, i == 1 ? FAE_BACKEND : FAE_UNKNOWN);
         }
-        assert_true(is_closed());
+        expect_end();
         fae_redis_kind.free(t.redis); /* no pause, no breaker */
         make_pool();
     }
@@ -408,7 +394,7 @@ static void one_reply_that_is_too_long_is_no_trouble_of_the_next(void **state)
     say("$100000\r\n");
     memset(body, 'x', 100000);
     for (unsigned at = 0; at < 100000; at += 10000) {
-        assert_int_equal(send(t.peer, body + at, 10000, 0), 10000);
+        assert_int_equal(send(net.peer, body + at, 10000, 0), 10000);
         turn();
     }
     say("\r\n$1\r\ny\r\n");
@@ -427,7 +413,8 @@ static void a_command_that_is_too_long_is_not_sent(void **state)
     (void)state;
     make_pool();
     assert_int_equal(fae_redis_call(t.redis, 0, &a.call, &command, 1, &outcome), FAE_LIMIT);
-    expect_nothing();
+    turns(3);
+    assert_false(accept_next()); /* nobody needs a connection */
 }
 
 /* As redis does with a value that is longer than it takes. */
@@ -442,7 +429,7 @@ static void a_command_that_is_refused_before_all_of_it_was_sent(void **state)
     int few = 64 * 1024;
 
     (void)state;
-    setsockopt(t.listener, SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
+    setsockopt(net.listener, SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
     make_pool();
     for (unsigned i = 0; i < 100; i++) { /* more than the sockets take */
         a[i].call.done = on_asked_done;
@@ -484,290 +471,6 @@ static void there_is_an_end_to_what_is_in_flight(void **state)
     free(a);
 }
 
-/* ---- servers that are not there ---- */
-
-static void refuse_connections(void)
-{
-    close(t.listener);
-    t.listener = -1;
-}
-
-static void what_cannot_be_reached_is_told_at_once_and_left_alone(void **state)
-{
-    struct asked a = { 0 }, b = { 0 };
-
-    (void)state;
-    refuse_connections();
-    make_pool();
-    get(&a);
-    incr(&b);
-    expect_err(&a, FAE_UNAVAILABLE);
-    expect_err(&b, FAE_UNAVAILABLE);
-    assert_string_equal(a.why, "Connection refused");
-    assert_int_equal(COUNTED(connects), 1);
-    a = (struct asked){ 0 };
-    assert_int_equal(ask_on(NULL, &a, true, "GET k"), FAE_UNAVAILABLE);
-    assert_string_equal(a.why, "Connection refused");
-    assert_true(a.retry_after_ms > 0);
-    assert_int_equal(COUNTED(connects), 1);
-}
-
-static void the_breaker_opens_and_is_closed_by_our_own_trying(void **state)
-{
-    uint16_t port = (uint16_t)atoi(strchr(t.entry.pool.servers, ':') + 1);
-    struct asked a = { 0 };
-
-    (void)state;
-    t.entry.pool.breaker_refusals = 3;
-    t.entry.pool.breaker_open_ms = 60000;
-    refuse_connections();
-    make_pool();
-    for (unsigned i = 0; i < 2000 && a.err != FAE_CIRCUIT_OPEN; i++) {
-        a = (struct asked){ 0 };
-        if (ask_on(NULL, &a, true, "GET k") == FAE_OK)
-            wait_done(&a);
-        turn();
-    }
-    assert_int_equal(a.err, FAE_CIRCUIT_OPEN);
-    assert_true(a.retry_after_ms > 10000);
-    assert_int_equal(COUNTED(connects), 3);
-    listen_again(port);
-    for (unsigned i = 0; i < 2000 && t.peer < 0; i++) {
-        fae_redis_kind.tick(t.redis);
-        turn();
-        t.peer = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC);
-    }
-    t.n_in = 0;
-    expect(PING);
-    say("+PONG\r\n");
-    turns(3);
-    for (unsigned i = 0; i < 3; i++) { /* three probes close it */
-        a = (struct asked){ 0 };
-        get(&a);
-        expect(GET);
-        say("$1\r\nx\r\n");
-        expect_reply(&a, "\"x\"");
-    }
-    assert_int_equal(atomic_load(&fae_upstream_breaker(row())->state), FAE_BREAKER_CLOSED);
-}
-
-static void one_that_accepts_and_says_nothing(void **state)
-{
-    struct asked a = { 0 };
-
-    (void)state;
-    t.entry.pool.connect_timeout_ms = 30;
-    make_pool();
-    incr(&a);
-    accept_peer();
-    expect_err(&a, FAE_UNAVAILABLE);
-    assert_string_equal(a.why, "not ready within 30 ms");
-    assert_true(is_closed() || true);
-    receive();
-    assert_null(strstr(t.in, "INCR"));
-}
-
-static void the_login(void **state)
-{
-    struct asked a = { 0 };
-
-    (void)state;
-    strcpy(t.entry.user, "app");
-    strcpy(t.entry.password, "secret");
-    t.entry.db = 7;
-    make_pool();
-    get(&a);
-    accept_peer();
-    expect("*3\r\n$4\r\nAUTH\r\n$3\r\napp\r\n$6\r\nsecret\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n7\r\n");
-    say("+OK\r\n");
-    expect_nothing();
-    say("+OK\r\n");
-    expect(GET);
-    say("$1\r\nx\r\n");
-    expect_reply(&a, "\"x\"");
-    fae_redis_kind.free(t.redis);
-    make_pool();
-    a = (struct asked){ 0 };
-    get(&a);
-    accept_peer();
-    say("-WRONGPASS invalid username-password pair\r\n");
-    expect_err(&a, FAE_UNAVAILABLE);
-    assert_string_equal(a.why, "login: WRONGPASS invalid username-password pair");
-    assert_int_equal(atomic_load(&fae_upstream_breaker(row())->refusals), 0);
-    fae_redis_kind.free(t.redis);
-    make_pool();
-    a = (struct asked){ 0 };
-    get(&a);
-    accept_peer();
-    say("-ERR unknown command 'AUTH', with args beginning with: 'app' 'secret'\r\n");
-    expect_err(&a, FAE_UNAVAILABLE);
-    assert_string_equal(a.why, "login: refused, in words that repeat the password");
-}
-
-static void one_that_is_busy_lets_us_in(void **state)
-{
-    static const char *const fine[] = { "-LOADING Redis is loading the dataset in memory\r\n",
-                                        "-BUSY Redis is busy\r\n", "-MASTERDOWN Link with MASTER is down\r\n",
-                                        "-NOPERM no permission\r\n" };
-    struct asked a;
-
-    (void)state;
-    for (unsigned i = 0; i < 5; i++) {
-        make_pool();
-        a = (struct asked){ 0 };
-        get(&a);
-        accept_peer();
-        expect(PING);
-        say(i < 4 ? fine[i] : "-NOAUTH Authentication required.\r\n");
-        if (i < 4) {
-            expect(GET);
-            say("-LOADING Redis is loading the dataset in memory\r\n");
-            expect_reply(&a, "-LOADING Redis is loading the dataset in memory");
-        } else {
-            expect_err(&a, FAE_UNAVAILABLE);
-        }
-        fae_redis_kind.free(t.redis);
-        t.redis = NULL;
-    }
-}
-
-/* ---- the pool ---- */
-
-static void several_lines_share_the_load(void **state)
-{
-    struct asked a = { 0 }, b = { 0 };
-    int first;
-
-    (void)state;
-    t.entry.pipelines = 2;
-    make_pool();
-    get(&a);
-    greet();
-    expect(GET);
-    first = t.peer;
-    t.peer = -1;
-    get(&b);
-    greet();
-    expect(GET);
-    say("$1\r\n2\r\n");
-    expect_reply(&b, "\"2\"");
-    close(t.peer);
-    t.peer = first;
-    say("$1\r\n1\r\n");
-    expect_reply(&a, "\"1\"");
-}
-
-static void warm_lines_are_there_before_anybody_calls(void **state)
-{
-    (void)state;
-    t.entry.pool.warm = 1;
-    make_pool();
-    fae_redis_kind.tick(t.redis);
-    greet();
-    turns(3);
-    assert_int_equal(COUNTED(calls), 0);
-    assert_true(fae_redis_kind.quiet(t.redis));
-}
-
-static void idle_and_old_lines_are_closed(void **state)
-{
-    struct asked a = { 0 }, b = { 0 };
-
-    (void)state;
-    t.entry.pool.idle_ms = 1;
-    make_pool();
-    get(&a);
-    greet();
-    expect(GET);
-    say("$1\r\nx\r\n");
-    expect_reply(&a, "\"x\"");
-    turns(3);
-    fae_redis_kind.tick(t.redis);
-    assert_true(is_closed());
-    fae_redis_kind.free(t.redis);
-    t.entry.pool.idle_ms = 0;
-    t.entry.pool.life_ms = 10;
-    make_pool();
-    a = (struct asked){ 0 };
-    get(&a);
-    greet();
-    expect(GET);
-    turns(10);
-    fae_redis_kind.tick(t.redis); /* too old, and in use: the next call goes elsewhere */
-    get(&b);
-    turns(3);
-    receive();
-    assert_int_equal(t.n_in, 0);
-    say("$1\r\n1\r\n");
-    expect_reply(&a, "\"1\"");
-    fae_redis_kind.tick(t.redis);
-    assert_true(is_closed());
-    greet();
-    expect(GET);
-    say("$1\r\n2\r\n");
-    expect_reply(&b, "\"2\"");
-}
-
-/* The first call after a long silence does not find out that nobody is there any more. */
-static void idle_lines_are_asked_for_a_sign_of_life(void **state)
-{
-    struct asked a = { 0 };
-
-    (void)state;
-    t.entry.pool.idle_ms = 7000;
-    t.entry.pool.timeout_ms = 50;
-    make_pool();
-    get(&a);
-    greet();
-    expect(GET);
-    say("$1\r\n1\r\n");
-    expect_reply(&a, "\"1\"");
-    fae_redis_kind.tick(t.redis);
-    expect_nothing();
-    fae_redis_skip(t.redis, 5100);
-    fae_redis_kind.tick(t.redis);
-    fae_redis_kind.tick(t.redis);
-    expect(PING);
-    say("+PONG\r\n");
-    turns(3);
-    fae_redis_kind.tick(t.redis);
-    expect_nothing();
-    assert_false(is_closed());
-    fae_redis_skip(t.redis, 2000); /* that it was asked does not make it less idle */
-    fae_redis_kind.tick(t.redis);
-    assert_true(is_closed());
-    assert_int_equal(COUNTED(calls), 1);
-}
-
-static void a_line_without_a_sign_of_life_is_made_anew_before_anybody_calls(void **state)
-{
-    struct asked a = { 0 }, b = { 0 };
-
-    (void)state;
-    t.entry.pool.timeout_ms = 50;
-    make_pool();
-    get(&a);
-    greet();
-    expect(GET);
-    say("$1\r\n1\r\n");
-    expect_reply(&a, "\"1\"");
-    fae_redis_skip(t.redis, 5100);
-    fae_redis_kind.tick(t.redis);
-    expect(PING);
-    assert_true(is_closed()); /* in time_out_ms */
-    assert_int_equal(ask_on(NULL, &b, true, "GET k"), FAE_UNAVAILABLE);
-    for (unsigned i = 0; i < 600 && COUNTED(connects) == 1; i++) {
-        turn();
-        fae_redis_kind.tick(t.redis);
-    }
-    greet();
-    b = (struct asked){ 0 };
-    get(&b);
-    expect(GET);
-    say("$1\r\n2\r\n");
-    expect_reply(&b, "\"2\"");
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -793,16 +496,6 @@ int main(void)
         T(a_command_that_is_too_long_is_not_sent),
         T(a_command_that_is_refused_before_all_of_it_was_sent),
         T(there_is_an_end_to_what_is_in_flight),
-        T(what_cannot_be_reached_is_told_at_once_and_left_alone),
-        T(the_breaker_opens_and_is_closed_by_our_own_trying),
-        T(one_that_accepts_and_says_nothing),
-        T(the_login),
-        T(one_that_is_busy_lets_us_in),
-        T(several_lines_share_the_load),
-        T(warm_lines_are_there_before_anybody_calls),
-        T(idle_and_old_lines_are_closed),
-        T(idle_lines_are_asked_for_a_sign_of_life),
-        T(a_line_without_a_sign_of_life_is_made_anew_before_anybody_calls),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,7 @@ static enum fae_err want(struct wanted *w)
 
 static void wait_told(struct wanted *w)
 {
-    for (unsigned i = 0; i < 4000 && !w->n_done; i++)
+    for (unsigned i = 0; i < TURNS && !w->n_done; i++)
         turn();
     assert_int_equal(w->n_done, 1);
 }
@@ -82,11 +82,11 @@ static bool survives(const char *commands, const char *replies)
     make_pool();
     loan = borrow_new();
     assert_int_equal(ask_on(loan, &a, false, commands), FAE_OK);
-    for (unsigned i = 0; i < 100 && t.n_in == 0; i++) {
+    for (unsigned i = 0; i < 100 && net.n_in == 0; i++) {
         turn();
         receive();
     }
-    t.n_in = 0;
+    net.n_in = 0;
     say(replies);
     wait_done(&a);
     fae_redis_give(loan, true);
@@ -140,7 +140,7 @@ static void one_whose_reply_is_still_to_come_is_closed(void **state)
     expect(GET);
     assert_false(fae_redis_cancel(&a.call));
     fae_redis_give(loan, true);
-    assert_true(is_closed());
+    expect_end();
     assert_null(borrow_idle());
     assert_int_equal(a.n_done, 0);
 }
@@ -150,7 +150,7 @@ static void one_that_its_borrower_does_not_trust_is_closed(void **state)
     (void)state;
     make_pool();
     fae_redis_give(borrow_new(), false);
-    assert_true(is_closed());
+    expect_end();
     assert_true(fae_redis_kind.quiet(t.redis));
 }
 
@@ -159,8 +159,7 @@ static void an_idle_one_that_ends_is_not_lent(void **state)
     (void)state;
     make_pool();
     fae_redis_give(borrow_new(), true);
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     turns(4);
     assert_null(borrow_idle());
 }
@@ -185,8 +184,7 @@ static void one_that_is_lost_says_so(void **state)
     loan = borrow_new();
     assert_int_equal(ask_on(loan, &a, false, "INCR k"), FAE_OK);
     expect(INCR);
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     expect_err(&a, FAE_UNKNOWN);
     assert_int_equal(ask_on(loan, &b, false, "INCR k"), FAE_UNAVAILABLE);
     assert_string_equal(b.why, "it closed the connection");
@@ -211,9 +209,10 @@ static void nonsense_and_silence(void **state)
     fae_redis_give(loan, true);
     loan = borrow_new();
     assert_int_equal(ask_on(loan, &b, false, "GET k"), FAE_OK);
+    expect(GET);
     expect_err(&b, FAE_UNKNOWN);
     assert_string_equal(b.why, "no answer within 30 ms");
-    assert_true(is_closed());
+    expect_end();
     fae_redis_give(loan, false);
 }
 
@@ -229,7 +228,7 @@ static void they_are_not_more_than_max(void **state)
     loan = borrow_new();
     assert_int_equal(want(&w), FAE_MORE);
     expect_nothing();
-    assert_int_equal(accept4(t.listener, NULL, NULL, 0), -1);
+    assert_int_equal(accept4(net.listener, NULL, NULL, 0), -1);
     fae_redis_give(loan, true);
     wait_told(&w);
     assert_ptr_equal(w.loan, loan);
@@ -241,8 +240,8 @@ static void nobody_is_there(void **state)
     struct wanted w;
 
     (void)state;
-    close(t.listener);
-    t.listener = -1;
+    close(net.listener);
+    net.listener = -1;
     make_pool();
     if (want(&w) == FAE_MORE)
         wait_told(&w);
@@ -325,8 +324,7 @@ static void messages_wait_for_who_hears_them(void **state)
     assert_int_equal(hear(loan), FAE_OK);
     assert_string_equal(heard.text, "[\"message\" \"c\" \"4\"]");
     assert_int_equal(hear(loan), FAE_MORE);
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     expect_err(&heard, FAE_UNAVAILABLE);
     assert_int_equal(hear(loan), FAE_UNAVAILABLE);
     fae_redis_give(loan, true);
@@ -354,7 +352,7 @@ static void there_is_an_end_to_what_waits(void **state)
 
     snprintf(message, sizeof message, "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1000\r\n%01000d\r\n", 7);
     while (n_full < 50 && n_said < 100000) {
-        ssize_t n = send(t.peer, message, strlen(message), MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send(net.peer, message, strlen(message), MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (n < 0) {
             n_full++;
@@ -410,31 +408,26 @@ static void the_pool_ends_while_one_is_lent(void **state)
 static void one_that_was_replaced_keeps_nothing_ready(void **state)
 {
     struct fae_redis_loan *loan;
-    struct asked a = { 0 };
     int line;
 
     (void)state;
     t.entry.pool.warm = 1;
     make_pool();
-    get(&a);
-    greet();
-    expect(GET);
-    say("$1\r\n1\r\n");
-    expect_reply(&a, "\"1\"");
-    line = t.peer;
-    t.peer = -1;
+    get_on_new();
+    line = net.peer;
+    net.peer = -1;
     loan = borrow_new();
     fae_redis_kind.retire(t.redis);
     fae_redis_kind.tick(t.redis);
     fae_redis_kind.tick(t.redis);
     turns(3);
-    assert_int_equal(recv(line, t.in, 1, MSG_DONTWAIT), 0);
+    assert_int_equal(recv(line, net.in, 1, MSG_DONTWAIT), 0);
     close(line);
     assert_int_equal(COUNTED(connects), 2);
     assert_int_equal(atomic_load(&fae_upstream_cell(row(), 0)->n_slots), 1);
     assert_false(fae_redis_kind.quiet(t.redis));
     fae_redis_give(loan, true);
-    assert_true(is_closed());
+    expect_end();
     assert_true(fae_redis_kind.quiet(t.redis));
     assert_int_equal(atomic_load(&fae_upstream_cell(row(), 0)->n_slots), 0);
 }

@@ -3,11 +3,10 @@
  * backend/redis_wire: commands as hiredis formats them, replies whole and cut at every byte, replies that are too long, and
  * bytes that are none.
  */
-#include "unit.h"
+#include "unit_redis_show.h"
 
 #include <hiredis/hiredis.h>
 
-#include "backend/redis_wire.h"
 #include "base/limits.h"
 
 /* ---- out ---- */
@@ -55,31 +54,6 @@ static void commands_are_as_hiredis_makes_them(void **state)
 
 /* ---- in ---- */
 
-static const uint8_t *dump_item(const uint8_t *p, struct fae_buf *text)
-{
-    struct fae_redis_item item;
-
-    p = fae_redis_item(p, &item);
-    switch (item.type) {
-    case FAE_REDIS_STRING: fae_buf_printf(text, "\"%.*s\"", (int)item.n, item.text); break;
-    case FAE_REDIS_STATUS: fae_buf_printf(text, "+%.*s", (int)item.n, item.text); break;
-    case FAE_REDIS_ERROR: fae_buf_printf(text, "-%.*s", (int)item.n, item.text); break;
-    case FAE_REDIS_INTEGER: fae_buf_printf(text, "%lld", (long long)item.integer); break;
-    case FAE_REDIS_NIL: fae_buf_printf(text, "nil"); break;
-    case FAE_REDIS_TOO_LONG: fae_buf_printf(text, "long"); break;
-    case FAE_REDIS_TOO_DEEP: fae_buf_printf(text, "deep"); break;
-    case FAE_REDIS_ARRAY:
-        fae_buf_printf(text, "[");
-        for (uint32_t i = 0; i < item.n; i++) {
-            fae_buf_printf(text, i ? " " : "");
-            p = dump_item(p, text);
-        }
-        fae_buf_printf(text, "]");
-        break;
-    }
-    return p;
-}
-
 struct read {
     struct fae_redis_reader *reader;
     struct fae_buf text; /* of all replies, each with a space behind it */
@@ -90,7 +64,7 @@ static void take(struct read *r, const void *bytes, size_t len)
 {
     fae_redis_feed(r->reader, bytes, len);
     while ((r->err = fae_redis_read(r->reader, false)) == FAE_OK) {
-        dump_item(fae_redis_tape(r->reader)->data, &r->text);
+        unit_show(fae_redis_tape(r->reader)->data, &r->text);
         fae_buf_printf(&r->text, " ");
         fae_redis_tape_clear(r->reader);
     }
@@ -203,7 +177,7 @@ static void all_replies_of_a_batch_are_as_long_as_one_may_be(void **state)
     }
     p = fae_redis_tape(r.reader)->data;
     for (unsigned i = 0; i < 3; i++)
-        p = dump_item(p, &r.text);
+        p = unit_show(p, &r.text);
     assert_string_equal(fae_buf_text(&r.text), "\"0123456789\"\"0123456789\"long");
     end(&r);
 }

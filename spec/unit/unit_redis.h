@@ -1,36 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A redis pool on a loop of the test's own, and a server that says what the test tells it to.
+ * A redis pool, whose server is the peer of unit_peer.h, and calls of it.
  */
 #ifndef FAE_UNIT_REDIS_H
 #define FAE_UNIT_REDIS_H
 
-#include "unit.h"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <sys/socket.h>
+#include "unit_peer.h"
+#include "unit_redis_show.h"
 
 #include "backend/backends.h"
 #include "backend/redis.h"
 #include "backend/resolve.h"
-#include "backend/upstream.h"
 #include "base/clock.h"
 #include "base/config.h"
-#include "base/log.h"
 
 static struct {
-    struct fae_loop loop;
     struct fae_backend_env env;
     struct fae_config config;
     struct fae_config_redis entry;
     struct fae_redis *redis;
-    void *upstreams;
-    int listener, peer;
-    char in[1 << 20]; /* what the peer got */
-    size_t n_in;
+    struct fae_upstreams *upstreams;
 } t;
 
 /* A call, and what became of it. */
@@ -44,87 +33,36 @@ struct asked {
     void (*then)(void);       /* from inside */
 };
 
-UNIT_FN bool unit_stop_turn(void *arg)
+UNIT_FN void servers_are_at(uint16_t port)
 {
-    (void)arg;
-    fae_loop_stop(&t.loop);
-    return false;
-}
-
-UNIT_FN void unit_nothing(void *arg)
-{
-    (void)arg;
-}
-
-/* One turn, which a timer ends when nothing else does. */
-UNIT_FN void turn(void)
-{
-    struct fae_timer tick;
-
-    fae_timer_init(&tick, &t.loop, unit_nothing, NULL);
-    fae_timer_start(&tick, 1);
-    fae_loop_run(&t.loop);
-    fae_timer_stop(&tick);
-}
-
-UNIT_FN void turns(unsigned n)
-{
-    while (n--)
-        turn();
-}
-
-UNIT_FN void listen_again(uint16_t port)
-{
-    struct sockaddr_in addr = { .sin_family = AF_INET,
-                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                                .sin_port = htons(port) };
-    socklen_t len = sizeof addr;
-    int one = 1;
-
-    t.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    setsockopt(t.listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    assert_int_equal(bind(t.listener, (struct sockaddr *)&addr, sizeof addr), 0);
-    assert_int_equal(listen(t.listener, 64), 0);
-    assert_int_equal(getsockname(t.listener, (struct sockaddr *)&addr, &len), 0);
-    snprintf(t.entry.pool.servers, sizeof t.entry.pool.servers, "127.0.0.1:%u", ntohs(addr.sin_port));
+    snprintf(t.entry.pool.servers, sizeof t.entry.pool.servers, "127.0.0.1:%u", port);
 }
 
 UNIT_FN int set_up(void **state)
 {
-    static const unsigned n_workers = 1;
     const struct fae_config_section *section = fae_config_section("redis");
 
     (void)state;
     fae_clock_init();
-    fae_log_init(&(struct fae_log_opts){ .level = FAE_LOG_ERROR }, "unit");
-    assert_int_equal(fae_loop_init(&t.loop), FAE_OK);
-    t.loop.after_turn = unit_stop_turn;
     fae_config_init(&t.config);
     t.config.message_max = 64 * FAE_KIB;
     memset(&t.entry, 0, sizeof t.entry);
     fae_opt_defaults(section->opts, *section->n_opts, &t.entry);
     snprintf(t.entry.pool.name, sizeof t.entry.pool.name, "main");
     t.entry.pool.timeout_ms = t.entry.pool.connect_timeout_ms = 60000; /* nothing is late unless it is to be */
-    t.upstreams = aligned_alloc(64, (fae_upstreams_size(&n_workers) + 63) / 64 * 64);
-    memset(t.upstreams, 0, fae_upstreams_size(&n_workers));
-    fae_upstreams_init(t.upstreams, &n_workers);
+    servers_are_at(open_net());
+    t.upstreams = new_upstreams();
     t.env = (struct fae_backend_env){
-        .o = { .loop = &t.loop, .config = &t.config, .upstreams = t.upstreams, .n_workers = 1 },
-        .resolver = fae_resolver_new(&t.loop)
+        .o = { .loop = &net.loop, .config = &t.config, .upstreams = t.upstreams, .n_workers = 1 },
+        .resolver = fae_resolver_new(&net.loop)
     };
-    t.peer = -1;
-    t.n_in = 0;
-    listen_again(0);
     return 0;
 }
 
 /* What an earlier pool left in the queue of those to be accepted is none of this one's. */
 UNIT_FN void make_pool(void)
 {
-    int fd;
-
-    while (t.listener >= 0 && (fd = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-        close(fd);
+    refuse_waiting();
     t.redis = fae_redis_kind.make(&t.env, &t.entry);
 }
 
@@ -134,89 +72,11 @@ UNIT_FN int tear_down(void **state)
     if (t.redis)
         fae_redis_kind.free(t.redis);
     t.redis = NULL;
-    if (t.peer >= 0)
-        close(t.peer);
-    if (t.listener >= 0)
-        close(t.listener);
     fae_resolver_free(&t.env.resolver);
-    fae_loop_fini(&t.loop);
+    close_net();
     free(t.upstreams);
     fae_config_fini(&t.config);
     return 0;
-}
-
-/* ---- the server ---- */
-
-UNIT_FN void receive(void)
-{
-    ssize_t n = t.peer < 0 ? -1 : recv(t.peer, t.in + t.n_in, sizeof t.in - 1 - t.n_in, MSG_DONTWAIT);
-
-    if (n > 0)
-        t.n_in += (size_t)n;
-    t.in[t.n_in] = '\0';
-}
-
-/* The next connection is the peer's from now on. */
-UNIT_FN void accept_peer(void)
-{
-    int one = 1;
-
-    if (t.peer >= 0)
-        close(t.peer);
-    t.peer = -1;
-    for (unsigned i = 0; i < 2000 && t.peer < 0; i++) {
-        turn();
-        t.peer = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC);
-    }
-    assert_true(t.peer >= 0);
-    setsockopt(t.peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* or small replies wait for an ACK */
-    t.n_in = 0;
-}
-
-UNIT_FN void say(const char *bytes)
-{
-    size_t len = strlen(bytes);
-
-    assert_int_equal(send(t.peer, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
-}
-
-/* Waits until so much has come, and forgets it. */
-UNIT_FN void expect(const char *bytes)
-{
-    size_t len = strlen(bytes);
-
-    for (unsigned i = 0; i < 2000 && t.n_in < len; i++) {
-        turn();
-        receive();
-    }
-    if (t.n_in != len || memcmp(t.in, bytes, len) != 0)
-        fail_msg("not what was to come: %s, but: %s", bytes, t.in);
-    t.n_in = 0;
-}
-
-UNIT_FN void expect_nothing(void)
-{
-    turns(3);
-    receive();
-    if (t.n_in)
-        fail_msg("nothing was to come, but: %s", t.in);
-}
-
-/* True: the other side has closed it. */
-UNIT_FN bool is_closed(void)
-{
-    char byte;
-
-    for (unsigned i = 0; i < 2000; i++) {
-        ssize_t n = recv(t.peer, &byte, 1, MSG_DONTWAIT);
-
-        if (n == 0 || (n < 0 && errno == ECONNRESET))
-            return true;
-        turn();
-        if (i > 20 && n < 0)
-            return false;
-    }
-    return false;
 }
 
 #define PING "*1\r\n$4\r\nPING\r\n"
@@ -231,31 +91,6 @@ UNIT_FN void greet(void)
 }
 
 /* ---- calls ---- */
-
-UNIT_FN const uint8_t *unit_show(const uint8_t *p, struct fae_buf *text)
-{
-    struct fae_redis_item item;
-
-    p = fae_redis_item(p, &item);
-    switch (item.type) {
-    case FAE_REDIS_STRING: fae_buf_printf(text, "\"%.*s\"", (int)item.n, item.text); break;
-    case FAE_REDIS_STATUS: fae_buf_printf(text, "+%.*s", (int)item.n, item.text); break;
-    case FAE_REDIS_ERROR: fae_buf_printf(text, "-%.*s", (int)item.n, item.text); break;
-    case FAE_REDIS_INTEGER: fae_buf_printf(text, "%lld", (long long)item.integer); break;
-    case FAE_REDIS_NIL: fae_buf_printf(text, "nil"); break;
-    case FAE_REDIS_TOO_LONG: fae_buf_printf(text, "long"); break;
-    case FAE_REDIS_TOO_DEEP: fae_buf_printf(text, "deep"); break;
-    case FAE_REDIS_ARRAY:
-        fae_buf_printf(text, "[");
-        for (uint32_t i = 0; i < item.n; i++) {
-            fae_buf_printf(text, i ? " " : "");
-            p = unit_show(p, text);
-        }
-        fae_buf_printf(text, "]");
-        break;
-    }
-    return p;
-}
 
 UNIT_FN void note_outcome(struct asked *a, const struct fae_redis_outcome *outcome)
 {
@@ -330,7 +165,7 @@ UNIT_FN void incr(struct asked *a)
 
 UNIT_FN void wait_done(struct asked *a)
 {
-    for (unsigned i = 0; i < 4000 && !a->n_done; i++)
+    for (unsigned i = 0; i < TURNS && !a->n_done; i++)
         turn();
     assert_int_equal(a->n_done, 1);
 }
@@ -348,6 +183,18 @@ UNIT_FN void expect_err(struct asked *a, enum fae_err err)
     wait_done(a);
     if (a->err != err)
         fail_msg("%s instead of %s: %s", fae_err_name(a->err), fae_err_name(err), a->why);
+}
+
+/* A call on a new connection, which is idle then. */
+UNIT_FN void get_on_new(void)
+{
+    struct asked a = { 0 };
+
+    get(&a);
+    greet();
+    expect(GET);
+    say("$1\r\nx\r\n");
+    expect_reply(&a, "\"x\"");
 }
 
 UNIT_FN struct fae_upstream *row(void)
