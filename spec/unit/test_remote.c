@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * backend/remote: calls, answers in any order and in pieces, a connection that is lost, refused or too slow, and owners
- * that free it from inside a completion. The other side is a socket of this test.
+ * that free it from inside a completion.
  */
-#include "unit.h"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
+#define UNIT_TURN_MS 20
+#include "unit_peer.h"
 
 #include "backend/remote.h"
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/list.h"
-#include "base/log.h"
 #include "wire/msgpack.h"
 
 static const uint8_t no_params[] = { 0x90 };
@@ -21,11 +17,7 @@ static const struct fae_remote_message ping = {
     .method = "ping", .method_len = 4, .params = no_params, .params_len = 1
 };
 
-static struct {
-    struct fae_loop loop;
-    struct fae_remote *remote;
-    int listener, peer;
-} t;
+static struct fae_remote *remote;
 
 struct asked {
     struct fae_remote_call call;
@@ -52,100 +44,52 @@ static void on_done(struct fae_remote_call *call, enum fae_err err, const uint8_
         a->result = token.type == FAE_MP_UINT ? token.u : 0;
     }
     if (a->frees)
-        fae_remote_free(&t.remote);
+        fae_remote_free(&remote);
     if (a->asks_more)
-        more.err = fae_remote_call(t.remote, &more.call, &ping);
-}
-
-static bool stop_turn(void *arg)
-{
-    (void)arg;
-    fae_loop_stop(&t.loop);
-    return false;
-}
-
-static void on_nothing(void *arg)
-{
-    (void)arg;
-}
-
-/* One turn, which a timer ends when nothing else does. */
-static void turn(void)
-{
-    struct fae_timer tick;
-
-    fae_timer_init(&tick, &t.loop, on_nothing, NULL);
-    fae_timer_start(&tick, 20);
-    fae_loop_run(&t.loop);
-    fae_timer_stop(&tick);
+        more.err = fae_remote_call(remote, &more.call, &ping);
 }
 
 static int set_up(void **state)
 {
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct fae_remote_opts opts = { .loop = &t.loop, .message_max = 64 * FAE_KIB };
+    struct fae_remote_opts opts = { .loop = &net.loop, .message_max = 64 * FAE_KIB };
 
     (void)state;
-    fae_log_init(&(struct fae_log_opts){ .level = FAE_LOG_ERROR }, "unit");
-    t.peer = -1;
     more = (struct asked){ .call.done = on_done };
-    t.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    opts.addr.len = sizeof addr;
-    assert_int_equal(bind(t.listener, (struct sockaddr *)&addr, sizeof addr), 0);
-    assert_int_equal(listen(t.listener, 8), 0);
-    assert_int_equal(getsockname(t.listener, (struct sockaddr *)&opts.addr.sa, &opts.addr.len), 0);
-    assert_int_equal(fae_loop_init(&t.loop), FAE_OK);
-    t.loop.after_turn = stop_turn;
-    t.remote = fae_remote_new(&opts);
+    open_net();
+    opts.addr.len = sizeof opts.addr.sa;
+    assert_int_equal(getsockname(net.listener, (struct sockaddr *)&opts.addr.sa, &opts.addr.len), 0);
+    remote = fae_remote_new(&opts);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    fae_remote_free(&t.remote);
-    if (t.peer >= 0)
-        close(t.peer);
-    if (t.listener >= 0)
-        close(t.listener);
-    fae_loop_fini(&t.loop);
+    fae_remote_free(&remote);
+    close_net();
     return 0;
 }
 
 static void ask(struct asked *a)
 {
     a->call.done = on_done;
-    assert_int_equal(fae_remote_call(t.remote, &a->call, &ping), FAE_OK);
+    assert_int_equal(fae_remote_call(remote, &a->call, &ping), FAE_OK);
 }
 
 static void accept_it(void)
 {
-    turn();
-    t.peer = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    assert_true(t.peer >= 0);
+    accept_peer();
     turn();
 }
 
-/* What came to the other side must be this. */
-static void came(const void *bytes, size_t len)
+static void tell(const char *bytes, size_t len)
 {
-    char got[256];
-
-    for (unsigned i = 0; i < 5; i++)
-        turn();
-    assert_int_equal(recv(t.peer, got, sizeof got, 0), len);
-    assert_memory_equal(got, bytes, len);
+    say_bytes(bytes, len);
+    turns(3); /* what is to be sent may come first */
 }
 
-static void say(const char *bytes, size_t len)
-{
-    assert_int_equal(send(t.peer, bytes, len, MSG_NOSIGNAL), len);
-    for (unsigned i = 0; i < 3; i++) /* what is to be sent may come first */
-        turn();
-}
-
-#define CAME(text) came(text, sizeof(text) - 1)
-#define SAY(text) say(text, sizeof(text) - 1)
+#define CAME(text) expect_bytes(text, sizeof(text) - 1)
+#define SAY(text) tell(text, sizeof(text) - 1)
 
 static void answers_find_their_calls_in_any_order_and_in_pieces(void **state)
 {
@@ -154,7 +98,7 @@ static void answers_find_their_calls_in_any_order_and_in_pieces(void **state)
     (void)state;
     ask(&one);
     ask(&two);
-    assert_int_equal(fae_remote_notify(t.remote, &ping), FAE_OK);
+    assert_int_equal(fae_remote_notify(remote, &ping), FAE_OK);
     accept_it();
     CAME("\x94\x00\x01\xa4ping\x90"
          "\x94\x00\x02\xa4ping\x90"
@@ -182,8 +126,7 @@ static void a_lost_connection_fails_all_and_the_next_try_waits(void **state)
     ask(&one);
     ask(&two);
     accept_it();
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     turn();
     assert_int_equal(one.n_done, 1);
     assert_int_equal(one.err, FAE_UNAVAILABLE);
@@ -203,8 +146,7 @@ static void nobody_there_is_told_from_the_loop(void **state)
     struct asked one = { 0 };
 
     (void)state;
-    close(t.listener);
-    t.listener = -1;
+    refuse_connections();
     ask(&one);
     assert_int_equal(one.n_done, 0);
     turn();
@@ -230,7 +172,7 @@ static void nonsense_ends_the_connection(void **state)
 
         ask(&one);
         accept_it();
-        say(rows[i].bytes, rows[i].len);
+        tell(rows[i].bytes, rows[i].len);
         assert_int_equal(one.n_done, 1);
         assert_int_equal(one.err, FAE_UNAVAILABLE);
         tear_down(state);
@@ -246,7 +188,7 @@ static void cancelled_calls_are_not_done(void **state)
     ask(&one);
     ask(&two);
     accept_it();
-    fae_remote_cancel(t.remote, &one.call);
+    fae_remote_cancel(remote, &one.call);
     SAY("\x94\x01\x01\xc0\x01\x94\x01\x02\xc0\x02");
     assert_int_equal(one.n_done, 0);
     assert_int_equal(two.result, 2);
@@ -263,19 +205,18 @@ static void it_may_be_freed_from_inside(void **state)
     SAY("\x94\x01\x01\xc0\x01\x94\x01\x02\xc0\x02");
     assert_int_equal(one.n_done, 1);
     assert_int_equal(two.n_done, 0);
-    assert_null(t.remote);
+    assert_null(remote);
     tear_down(state);
     set_up(state);
     one = (struct asked){ .frees = true };
     ask(&one);
     ask(&two);
     accept_it();
-    close(t.peer);
-    t.peer = -1;
+    hang_up();
     turn();
     assert_int_equal(one.err, FAE_UNAVAILABLE);
     assert_int_equal(two.n_done, 0);
-    assert_null(t.remote);
+    assert_null(remote);
 }
 
 static void the_queue_has_an_end(void **state)
@@ -288,13 +229,13 @@ static void the_queue_has_an_end(void **state)
     (void)state;
     for (unsigned i = 0; i < FAE_REMOTE_CALLS; i++)
         ask(&many[i]);
-    assert_int_equal(fae_remote_call(t.remote, &many[FAE_REMOTE_CALLS].call, &ping), FAE_OVERLOAD);
-    while (fae_remote_notify(t.remote, &large) == FAE_OK)
+    assert_int_equal(fae_remote_call(remote, &many[FAE_REMOTE_CALLS].call, &ping), FAE_OVERLOAD);
+    while (fae_remote_notify(remote, &large) == FAE_OK)
         assert_true(++n < 200);
-    assert_int_equal(fae_remote_notify(t.remote, &large), FAE_OVERLOAD);
+    assert_int_equal(fae_remote_notify(remote, &large), FAE_OVERLOAD);
     assert_true(n > 20);
     large.params_len = 70 * FAE_KIB;
-    assert_int_equal(fae_remote_notify(t.remote, &large), FAE_LIMIT);
+    assert_int_equal(fae_remote_notify(remote, &large), FAE_LIMIT);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
