@@ -369,20 +369,20 @@ static void push_failure(lua_State *L, const char *who, const struct fae_redis_o
     }
 }
 
-int fae_redis_push_failed(lua_State *L, const char *who, const struct fae_redis_outcome *outcome)
+static int push_failed(lua_State *L, const char *who, const struct fae_redis_outcome *outcome)
 {
     lua_pushnil(L);
     push_failure(L, who, outcome);
     return 2;
 }
 
-int fae_redis_push_outcome(lua_State *L, const char *who, const struct fae_redis_outcome *outcome)
+static int push_outcome(lua_State *L, const char *who, const struct fae_redis_outcome *outcome)
 {
     const uint8_t *p = outcome->tape;
     struct fae_redis_item item;
 
     if (outcome->err)
-        return fae_redis_push_failed(L, who, outcome);
+        return push_failed(L, who, outcome);
     luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
     fae_redis_item(p, &item);
     switch (item.type) {
@@ -400,12 +400,12 @@ int fae_redis_push_outcome(lua_State *L, const char *who, const struct fae_redis
     return 2;
 }
 
-int fae_redis_push_batch(lua_State *L, const char *who, const struct fae_redis_outcome *outcome, unsigned n)
+static int push_batch(lua_State *L, const char *who, const struct fae_redis_outcome *outcome, unsigned n)
 {
     const uint8_t *p = outcome->tape;
 
     if (outcome->err && outcome->n_replies == 0)
-        return fae_redis_push_failed(L, who, outcome);
+        return push_failed(L, who, outcome);
     luaL_checkstack(L, FAE_CODEC_STACK, "nesting");
     lua_createtable(L, (int)n, 0);
     for (unsigned i = 1; i <= n; i++) {
@@ -420,9 +420,28 @@ int fae_redis_push_batch(lua_State *L, const char *who, const struct fae_redis_o
     return 1;
 }
 
+int fae_redis_push_told(lua_State *L, void *arg)
+{
+    const struct fae_redis_told *told = arg;
+
+    if (told->n)
+        return push_batch(L, told->who, told->outcome, told->n);
+    return push_outcome(L, told->who, told->outcome);
+}
+
 /* ---- waiting ---- */
 
-struct fae_redis_wait *fae_redis_wait_new(struct fae_vm *vm)
+/* A task that waits for replies; kept for the next when it has them. */
+struct fae_redis_wait {
+    struct fae_redis_call call;
+    struct fae_task *task;
+    struct fae_redis *redis;
+    unsigned server;
+    unsigned n_batch; /* commands; 0: it is none */
+    struct fae_redis_wait *next_spare;
+};
+
+static struct fae_redis_wait *new_wait(struct fae_vm *vm)
 {
     struct fae_redis_wait *wait = vm->redis_spare;
 
@@ -433,7 +452,7 @@ struct fae_redis_wait *fae_redis_wait_new(struct fae_vm *vm)
     return wait;
 }
 
-void fae_redis_wait_free(struct fae_redis_wait *wait)
+static void free_wait(struct fae_redis_wait *wait)
 {
     struct fae_vm *vm = wait->task->vm;
 
@@ -451,29 +470,14 @@ void fae_redis_forget(struct fae_vm *vm)
     }
 }
 
-struct told {
-    const char *who;
-    unsigned n; /* of a batch; 0: it is none */
-    const struct fae_redis_outcome *outcome;
-};
-
-static int push_told(lua_State *L, void *arg)
-{
-    const struct told *told = arg;
-
-    if (told->n)
-        return fae_redis_push_batch(L, told->who, told->outcome, told->n);
-    return fae_redis_push_outcome(L, told->who, told->outcome);
-}
-
 static void on_done(struct fae_redis_call *call, const struct fae_redis_outcome *outcome)
 {
     struct fae_redis_wait *wait = FAE_CONTAINER(call, struct fae_redis_wait, call);
-    struct told told = { fae_redis_label(wait->redis, wait->server), wait->n_batch, outcome };
+    struct fae_redis_told told = { fae_redis_label(wait->redis, wait->server), wait->n_batch, outcome };
     struct fae_task *task = wait->task;
 
-    fae_redis_wait_free(wait);
-    fae_task_resume(task, push_told, &told);
+    free_wait(wait);
+    fae_task_resume(task, fae_redis_push_told, &told);
 }
 
 static void on_cancel(void *arg)
@@ -482,7 +486,7 @@ static void on_cancel(void *arg)
 
     if (!fae_redis_cancel(&wait->call) && !wait->call.idempotent)
         fae_task_unsure(wait->task);
-    fae_redis_wait_free(wait);
+    free_wait(wait);
 }
 
 static int call_and_wait(lua_State *L, struct fae_redis *redis, unsigned server,
@@ -497,7 +501,7 @@ static int call_and_wait(lua_State *L, struct fae_redis *redis, unsigned server,
     task = fae_task_may_wait(L, &status);
     if (!task)
         return status;
-    wait = fae_redis_wait_new(task->vm);
+    wait = new_wait(task->vm);
     wait->call.done = on_done;
     wait->call.deadline_ms = task->deadline_ms;
     wait->call.idempotent = flags & 1;
@@ -507,8 +511,8 @@ static int call_and_wait(lua_State *L, struct fae_redis *redis, unsigned server,
     wait->n_batch = batch ? n : 0;
     if (fae_redis_call(redis, server, &wait->call, commands, n, &outcome) == FAE_OK)
         return fae_task_wait(task, on_cancel, wait);
-    fae_redis_wait_free(wait);
-    return fae_redis_push_failed(L, fae_redis_label(redis, server), &outcome);
+    free_wait(wait);
+    return push_failed(L, fae_redis_label(redis, server), &outcome);
 }
 
 /* i; where it is nil, the server of the first argument as a key. -1: nil, err are pushed. */

@@ -11,23 +11,10 @@
 
 #define FAE_REDIS_ARGS 32 /* of a command, without memory of their own */
 
-/* A task that waits for replies; kept for the next when it has them. */
-struct fae_redis_wait {
-    struct fae_redis_call call;
-    struct fae_task *task;
-    struct fae_redis *redis;
-    unsigned server;
-    unsigned n_batch; /* commands; 0: it is none */
-    struct fae_redis_wait *next_spare;
-};
-
 /* The pool at 1; NULL: nil, err are pushed. */
 struct fae_redis *fae_redis_pool_here(lua_State *L);
 /* The number of a server at 2; -1: nil, err are pushed: the pool has none of that number, perhaps since a reload. */
 int fae_redis_server_here(lua_State *L, const struct fae_redis *redis);
-
-struct fae_redis_wait *fae_redis_wait_new(struct fae_vm *vm);
-void fae_redis_wait_free(struct fae_redis_wait *wait);
 
 /* What a command on the stack is made of. */
 struct fae_redis_args {
@@ -40,11 +27,13 @@ bool fae_redis_args_here(lua_State *L, int first, int last, struct fae_redis_arg
  * nil, err are pushed. */
 struct fae_redis_command *fae_redis_commands_here(lua_State *L, int idx, unsigned *n_out);
 
-/* nil, err of a call that failed; who: "redis main tcp://...", which stands before why. */
-int fae_redis_push_failed(lua_State *L, const char *who, const struct fae_redis_outcome *outcome);
-/* What is to be told of a call: reply | nil, err. */
-int fae_redis_push_outcome(lua_State *L, const char *who, const struct fae_redis_outcome *outcome);
-/* The same of a batch of n: replies | nil, err. */
-int fae_redis_push_batch(lua_State *L, const char *who, const struct fae_redis_outcome *outcome, unsigned n);
+/* What becomes of a call. */
+struct fae_redis_told {
+    const char *who; /* "redis main tcp://...", which stands before why */
+    unsigned n;      /* of a batch; 0: it is none */
+    const struct fae_redis_outcome *outcome;
+};
+/* A fae_task_push_fn: reply | nil, err; of a batch replies | nil, err. */
+int fae_redis_push_told(lua_State *L, void *told);
 
 #endif

@@ -117,23 +117,11 @@ static int push_borrowed(lua_State *L, void *arg)
     return 1;
 }
 
-struct refused {
-    const char *who;
-    const struct fae_redis_outcome *outcome;
-};
-
-static int push_refused(lua_State *L, void *arg)
-{
-    const struct refused *refused = arg;
-
-    return fae_redis_push_failed(L, refused->who, refused->outcome);
-}
-
 static void on_borrowed(struct fae_redis_borrow *borrow, struct fae_redis_loan *loan,
                         const struct fae_redis_outcome *outcome)
 {
     struct op *op = FAE_CONTAINER(borrow, struct op, borrow);
-    struct refused refused = { op->handle->who, outcome };
+    struct fae_redis_told refused = { op->handle->who, 0, outcome };
     struct fae_task *task = op->task;
     lua_State *L = task->vm->L;
     int ref = op->ref;
@@ -145,7 +133,7 @@ static void on_borrowed(struct fae_redis_borrow *borrow, struct fae_redis_loan *
     if (loan)
         fae_task_resume(task, push_borrowed, &ref);
     else
-        fae_task_resume(task, push_refused, &refused);
+        fae_task_resume(task, fae_redis_push_told, &refused);
     luaL_unref(L, LUA_REGISTRYINDEX, ref);
 }
 
@@ -187,7 +175,7 @@ static int l_redis_borrow(lua_State *L)
         return fae_task_wait(task, cancel_borrow, op);
     free_op(op);
     if (err)
-        return fae_redis_push_failed(L, h->who, &outcome);
+        return fae_redis_push_told(L, &(struct fae_redis_told){ h->who, 0, &outcome });
     own(h, task, loan);
     return 1;
 }
@@ -210,29 +198,14 @@ static int l_gc(lua_State *L)
 
 /* ---- calls ---- */
 
-struct told {
-    const char *who;
-    unsigned n;
-    const struct fae_redis_outcome *outcome;
-};
-
-static int push_told(lua_State *L, void *arg)
-{
-    const struct told *told = arg;
-
-    if (told->n)
-        return fae_redis_push_batch(L, told->who, told->outcome, told->n);
-    return fae_redis_push_outcome(L, told->who, told->outcome);
-}
-
 static void on_done(struct fae_redis_call *call, const struct fae_redis_outcome *outcome)
 {
     struct op *op = FAE_CONTAINER(call, struct op, call);
-    struct told told = { op->handle->who, op->n_batch, outcome };
+    struct fae_redis_told told = { op->handle->who, op->n_batch, outcome };
     struct fae_task *task = op->task;
 
     free_op(op);
-    fae_task_resume(task, push_told, &told);
+    fae_task_resume(task, fae_redis_push_told, &told);
 }
 
 static void cancel_call(void *arg)
@@ -261,7 +234,7 @@ static int call_and_wait(lua_State *L, struct fae_redis_lent *h, const struct fa
     if (fae_redis_loan_call(h->loan, &op->call, commands, n, within_ms, &outcome) == FAE_OK)
         return fae_task_wait(task, cancel_call, op);
     free_op(op);
-    return fae_redis_push_failed(L, h->who, &outcome);
+    return fae_redis_push_told(L, &(struct fae_redis_told){ h->who, 0, &outcome });
 }
 
 /* redis_conn_call(conn, within_ms or nil, cmd, ...) -> reply | nil, err.  Waits; past within_ms the connection is lost. */
@@ -297,12 +270,12 @@ static int l_redis_conn_batch(lua_State *L)
 static void on_heard(struct fae_redis_hear *hear, const struct fae_redis_outcome *outcome)
 {
     struct op *op = FAE_CONTAINER(hear, struct op, hear);
-    struct told told = { op->handle->who, 0, outcome };
+    struct fae_redis_told told = { op->handle->who, 0, outcome };
     struct fae_task *task = op->task;
 
     fae_timer_stop(&task->sleep);
     free_op(op);
-    fae_task_resume(task, push_told, &told);
+    fae_task_resume(task, fae_redis_push_told, &told);
 }
 
 static void cancel_hear(void *arg)
@@ -320,12 +293,12 @@ static void on_silence(void *arg)
     struct fae_task *task = arg;
     struct op *op = task->cancel_arg;
     struct fae_redis_outcome outcome = { .err = FAE_TIMEOUT, .why = "nothing was published" };
-    struct told told = { op->handle->who, 0, &outcome };
+    struct fae_redis_told told = { op->handle->who, 0, &outcome };
 
     if (op->handle->loan)
         fae_redis_hear_cancel(op->handle->loan);
     free_op(op);
-    fae_task_resume(task, push_told, &told);
+    fae_task_resume(task, fae_redis_push_told, &told);
 }
 
 /* redis_conn_next(conn, within_ms or nil) -> reply | nil, err(TIMEOUT).  Waits for what a subscriber is sent. */
@@ -354,7 +327,7 @@ static int l_redis_conn_next(lua_State *L)
         return fae_task_wait(task, cancel_hear, op);
     }
     free_op(op);
-    return fae_redis_push_outcome(L, h->who, &outcome);
+    return fae_redis_push_told(L, &(struct fae_redis_told){ h->who, 0, &outcome });
 }
 
 static const luaL_Reg functions[] = {
