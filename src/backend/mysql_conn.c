@@ -81,14 +81,16 @@ void fae_mysql_watch_for(struct fae_mysql_conn *c, int waits)
 /* ---- reading ---- */
 
 /* By the library, on its own stack. It would read for as long as there is something to read, and keep what it reads of a
- * result's columns however many they are: EAGAIN sends it back to the loop, for which there is more to read then. */
+ * result's columns however many they are: EAGAIN sends it back to the loop, for which there is more to read then. Right
+ * after it has asked the server nothing is there yet, and to find that out would take a microsecond. */
 static ssize_t read_some(MARIADB_PVIO *pvio, unsigned char *to, size_t len)
 {
     struct fae_mysql_conn *c = FAE_CONTAINER(pvio->mysql->methods, struct fae_mysql_conn, methods);
     bool takes_row = c->step == FAE_MYSQL_S_ROW || c->step == FAE_MYSQL_S_FETCH; /* of which the library has a limit */
     ssize_t n;
 
-    if (c->turn_read >= BUDGET_BYTES) {
+    if (c->asked || c->turn_read >= BUDGET_BYTES) {
+        c->asked = false;
         errno = EAGAIN;
         return -1;
     }
@@ -134,6 +136,13 @@ void fae_mysql_read_in_turns(struct fae_mysql_conn *c)
 
 /* ---- steps ---- */
 
+/* Does it send something, and read what is said to that? */
+static bool asks(enum fae_mysql_step step)
+{
+    return step == FAE_MYSQL_S_QUERY || step == FAE_MYSQL_S_PREPARE || step == FAE_MYSQL_S_EXECUTE ||
+           step == FAE_MYSQL_S_RESET || step == FAE_MYSQL_S_PING;
+}
+
 /* 0: it is complete. */
 static int begin(struct fae_mysql_conn *c)
 {
@@ -141,6 +150,7 @@ static int begin(struct fae_mysql_conn *c)
     c->row = NULL;
     c->malformed = false;
     c->turn_read = c->step_read = 0;
+    c->asked = asks(c->step);
     switch (c->step) {
     case FAE_MYSQL_S_CONNECT: return fae_mysql_begin_connect(c);
     case FAE_MYSQL_S_QUERY:

@@ -56,6 +56,7 @@ struct fae_mysql_conn {
     int waits;   /* what the library waits for: MYSQL_WAIT_READ and so on; 0: nothing is in flight */
     bool begins; /* soon: the step is begun; false: it is complete */
     bool sound;
+    bool asked;        /* the server, and there was no time for an answer */
     bool taken;        /* the socket is somebody else's */
     uint64_t since_ms; /* connected */
     struct fae_timer soon;
