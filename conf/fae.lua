@@ -73,8 +73,11 @@ node_id(0)
 -- what an id is made of: fae has 5 bits of tag and 5 of node, snowflake 10 of node (fae, snowflake)
 id_layout "fae"
 
--- bytes of memory of the cache that all workers share, at most an eighth of the memory there is (8MiB to 1024GiB)
+-- bytes of memory of the cache that all workers share; with query_cache_size at most an eighth of the memory there is (8MiB to 1024GiB)
 cache_size "64MiB"
+
+-- bytes of memory of the results that servant my keeps, 8 MiB at least; 0 means it keeps none (0 to 1024GiB)
+query_cache_size "64MiB"
 
 -- have a kv store in data_dir
 kv(true)

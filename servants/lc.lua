@@ -5,8 +5,8 @@ local fae = require "fae"
 local cache = fae.cache
 local lc = fae.servant "lc"
 
--- Keys that begin with a zero byte are the node's own: what servant my keeps there decides where rows lie. What writes
--- goes through this.
+-- Keys that begin with a zero byte are the node's own: what servant my keeps there decides where rows lie, and what
+-- operators see of statements. What writes goes through this.
 local function guarded(fn)
   return function(call, key, ...)
     if key:byte() == 0 then return nil, fae.err("BAD_ARGS", "keys that begin with a zero byte are the node's own") end

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- Results of mysql queries in the cache of the node, under names that clients choose: what reads and writes one entity
--- says the same name. An entry is one of
+-- Results of mysql queries in a cache of their own (query_cache_size), under names that clients choose: what reads and
+-- writes one entity says the same name. Without that cache every read goes to the server. An entry is one of
 --
 --   value    {cols, rows}, as msgpack
 --   fetched  somebody asks the server: who finds it waits a little for the value; any read may put its own in its place
@@ -13,12 +13,12 @@
 -- replaces the entry before it begins and again when it is done. So what was read before a write was done is never
 -- kept after it, whichever of them, their workers or their entries dies or is pushed out in between.
 local core = require "fae.core"
-local cache = require "fae.cache"
+local cache = require("fae.lcache").open "query_cache"
 local flight = require "fae.flight"
 
 local M = {}
 
-local PREFIX = "\0my:query:"
+local is_on = core.cache "query_cache" ~= nil
 local KEY_MAX = 1000
 local VALUE_MAX = 1048576
 local HOLD_MS = 60000 -- of marks: longer than a server goes on with a statement whose client is gone
@@ -84,11 +84,9 @@ local function mark(kind)
   return string.char(kind) .. who .. marks
 end
 
-local function entry_of(key)
-  if #key > KEY_MAX then
-    return nil, core.err("LIMIT", ("a cache key has at most %d bytes, not %d"):format(KEY_MAX, #key))
-  end
-  return PREFIX .. key
+local function is_key(key)
+  if #key <= KEY_MAX then return true end
+  return nil, core.err("LIMIT", ("a cache key has at most %d bytes, not %d"):format(KEY_MAX, #key))
 end
 
 local function decode(data)
@@ -102,61 +100,61 @@ end
 local flights = {}
 
 -- Keeps it where the entry still has that version.
-local function keep(entry, version, name, ttl_ms, result)
+local function keep(key, version, name, ttl_ms, result)
   local data = core.msgpack_encode { cols = result.cols, rows = result.rows }
   if not data or #data > VALUE_MAX or byte(data) ~= VALUE then
     count(name, "large")
-    cache.cas(entry, mark(FREE), version, held)
-  elseif cache.cas(entry, data, version, { ttl_ms = ttl_ms }) == false then
+    cache.cas(key, mark(FREE), version, held)
+  elseif cache.cas(key, data, version, { ttl_ms = ttl_ms }) == false then
     count(name, "stale")
   end
 end
 
-local function fetch(entry, version, name, ttl_ms, fn, ...)
+local function fetch(key, version, name, ttl_ms, fn, ...)
   local result, err = fn(...)
   if result then
-    keep(entry, version, name, ttl_ms, result)
+    keep(key, version, name, ttl_ms, result)
   else
-    cache.cas(entry, mark(FREE), version, held)
+    cache.cas(key, mark(FREE), version, held)
   end
   return result, err
 end
 
 -- Another worker asks the server already.
-local function fetch_late(entry, version, name, ttl_ms, fn, ...)
+local function fetch_late(key, version, name, ttl_ms, fn, ...)
   for _, ms in ipairs(WAITS_MS) do
     local ok, err = core.sleep(ms)
     if not ok then return nil, err end
-    local data, now = cache.get(entry)
+    local data, now = cache.get(key)
     if now ~= version then
       local result = data and byte(data) == VALUE and decode(data)
       if result then return result end
       break
     end
   end
-  return fetch(entry, version, name, ttl_ms, fn, ...)
+  return fetch(key, version, name, ttl_ms, fn, ...)
 end
 
-local function miss(entry, data, version, name, ttl_ms, fn, ...)
+local function miss(key, data, version, name, ttl_ms, fn, ...)
   local mine = false
   count(name, "miss")
   if not data then
-    mine = cache.add(entry, mark(FETCHED), held)
-    data, version = cache.get(entry)
-    if not data then return fn(...) end -- there is no cache, or no room
+    mine = cache.add(key, mark(FETCHED), held)
+    data, version = cache.get(key)
+    if not data then return fn(...) end -- a stopped worker holds that shard
   end
   local first = byte(data)
   if first == VALUE then
     local result = decode(data)
     if result then return result end
-    cache.del(entry)
+    cache.del(key)
     return fn(...)
   end
   if first == FREE then
     local fetched = mark(FETCHED)
-    if cache.cas(entry, fetched, version, held) then
+    if cache.cas(key, fetched, version, held) then
       local now
-      now, version = cache.get(entry)
+      now, version = cache.get(key)
       mine = now == fetched
       if not mine then return fn(...) end
     else
@@ -165,13 +163,13 @@ local function miss(entry, data, version, name, ttl_ms, fn, ...)
   elseif first ~= FETCHED then
     return fn(...)
   end
-  return flight.run(flights, entry, version, mine and fetch or fetch_late, entry, version, name, ttl_ms, fn, ...)
+  return flight.run(flights, key, version, mine and fetch or fetch_late, key, version, name, ttl_ms, fn, ...)
 end
 
 --- peek(key, name) -> the result under that key, as msgpack of {cols, rows} | nil: there is none, so read it
 function M.peek(key, name)
-  if #key > KEY_MAX then return nil end
-  local data = cache.get(PREFIX .. key)
+  if not is_on or #key > KEY_MAX then return nil end
+  local data = cache.get(key)
   if not data or byte(data) ~= VALUE then return nil end
   count(name, "hit")
   return data
@@ -181,9 +179,10 @@ end
 -- fn(...), {cols, rows}, which is kept for ttl_ms (0: for ever) if no write came between. name: of the table, for the
 -- counters. LIMIT: the key is too long. fn must ask a server that knows of every write: not a replica. May wait.
 function M.read(key, name, ttl_ms, fn, ...)
-  local entry, err = entry_of(key)
-  if not entry then return nil, err end
-  local data, version = cache.get(entry)
+  local ok, err = is_key(key)
+  if not ok then return nil, err end
+  if not is_on then return fn(...) end
+  local data, version = cache.get(key)
   if data and byte(data) == VALUE then
     local result = decode(data)
     if result then
@@ -191,7 +190,7 @@ function M.read(key, name, ttl_ms, fn, ...)
       return result, true
     end
   end
-  return miss(entry, data, version, name, ttl_ms, fn, ...)
+  return miss(key, data, version, name, ttl_ms, fn, ...)
 end
 
 -- ---- writing ----
@@ -206,22 +205,22 @@ local function others(data, own)
 end
 
 -- Puts what make(data) says, an entry's text, in the place of data, which may be nil. true | nil, err
-local function change(entry, make)
+local function change(key, make)
   for _ = 1, TRIES do
-    local data, version = cache.get(entry)
+    local data, version = cache.get(key)
     local text = make(data)
     local ok, err
-    if data then ok, err = cache.cas(entry, text, version, held) else ok, err = cache.add(entry, text, held) end
+    if data then ok, err = cache.cas(key, text, version, held) else ok, err = cache.add(key, text, held) end
     if ok == nil then return nil, err end
     if ok then return true end
   end
-  return cache.set(entry, make(nil), held)
+  return cache.set(key, make(nil), held)
 end
 
 -- Adds the write to those under way, or gives it another minute.
-local function hold(entry, id)
+local function hold(key, id)
   local own = ("%s=%.0f;"):format(id, core.monotonic_us() / 1000 + HOLD_MS)
-  return change(entry, function(data)
+  return change(key, function(data)
     return "W" .. (data and byte(data) == WRITTEN and others(data, id) or "") .. own
   end)
 end
@@ -229,26 +228,22 @@ end
 --- begin(key) -> write | nil, err: from here on nothing of that key is kept. UNAVAILABLE: the cache cannot be told, so
 -- the write must not be done.
 function M.begin(key)
-  local entry, err = entry_of(key)
-  if not entry then return nil, err end
+  local ok, err = is_key(key)
   local id = mark(WRITTEN):sub(2)
-  if core.cache() then
-    local ok
-    ok, err = hold(entry, id)
-    if not ok then return nil, err end
-  end
-  return { entry = entry, id = id }
+  if ok and is_on then ok, err = hold(key, id) end
+  if not ok then return nil, err end
+  return { key = key, id = id }
 end
 
 --- finish(write, name, err): it was done (err nil) or failed so
 function M.finish(write, name, err)
-  if not core.cache() then return end
+  if not is_on then return end
   if err and not certain[err.code] then
-    hold(write.entry, write.id)
+    hold(write.key, write.id)
     return
   end
   count(name, "kick")
-  change(write.entry, function(data)
+  change(write.key, function(data)
     local left = data and byte(data) == WRITTEN and others(data, write.id) or ""
     return left ~= "" and "W" .. left or mark(FREE)
   end)
@@ -266,14 +261,12 @@ end
 
 --- evict(key) -> was there a result | nil, err
 function M.evict(key)
-  local entry, err = entry_of(key)
-  if not entry then return nil, err end
-  local data
-  data = cache.get(entry)
+  local ok, err = is_key(key)
+  if not ok then return nil, err end
+  local data = is_on and cache.get(key)
   if not data or byte(data) == WRITTEN then return false end -- of that nothing is kept
-  local was
-  was, err = cache.del(entry)
-  if was == nil then return nil, err end
+  ok, err = cache.del(key)
+  if ok == nil then return nil, err end
   return byte(data) == VALUE
 end
 

@@ -167,6 +167,18 @@ def test_what_is_counted(node):
             assert "\nfae_cache_items 10\n" in answer.read().decode()
 
 
+def memory_of(pid, region):
+    """Bytes of that region that the process has touched."""
+    with open("/proc/%d/smaps" % pid) as f:
+        found = re.search(r"/memfd:fae-%s .*?\nRss: +(\d+) kB" % region, f.read(), re.S)
+    return int(found.group(1)) << 10
+
+
+def test_a_cache_that_nobody_uses_takes_no_memory(node):
+    for pid in [node.process.pid] + worker_pids(node):
+        assert memory_of(pid, "query_cache") < 256 << 10  # of 64 MiB
+
+
 def test_flush_by_the_command_line(node):
     with Client(node.tcp) as c:
         c.call("lc.set", "k", "v")

@@ -352,6 +352,74 @@ def test_many_reads_at_a_time_ask_once(node, servers):
     assert len({message[3]["rows"][0][0] for message in got}) == 1
 
 
+def store(node):
+    return node.stats()["store"]
+
+
+def flood(c, n=60):
+    """n results, of which the cache of results holds 20."""
+    for i in range(n):
+        assert rows(c, "SELECT LENGTH(REPEAT('x', 1)), REPEAT('x', 400000)", key="flood:%d" % i)[0][0] == 1
+
+
+def test_results_and_lc_push_out_each_their_own(servers):
+    sizes = 'cache_size "8MiB"\nquery_cache_size "8MiB"\n'
+    with Node(sizes + conf(servers)) as node, node.client() as c:
+        small = {"k%d" % i: "v%d" % i for i in range(100)}
+        for key, value in small.items():
+            c.call("lc.set", key, value)
+        flood(c)
+        assert store(node)["query_cache_evictions_total"] > 30
+        assert store(node)["query_cache_bytes"] <= store(node)["query_cache_size_bytes"] == 8 << 20
+        assert store(node)["cache_evictions_total"] == 0
+        assert c.call("lc.get_many", list(small)) == small
+        kept = [rows(c, "SELECT UUID()", key="kept:%d" % i) for i in range(100)]
+        before = store(node)["query_cache_evictions_total"]
+        for i in range(60):
+            c.call("lc.set", "flood:%d" % i, b"\xff" * 400000)
+        assert store(node)["cache_evictions_total"] > 30
+        assert store(node)["query_cache_evictions_total"] == before
+        assert [rows(c, "SELECT UUID()", key="kept:%d" % i) for i in range(100)] == kept
+        c.call("lc.flush")
+        assert rows(c, "SELECT UUID()", key="kept:1") == kept[1]
+        assert node.ctl("cache", "flush", "cache").returncode == 0
+        assert rows(c, "SELECT UUID()", key="kept:1") == kept[1]
+        assert "no cache of that name" in node.ctl("cache", "flush", "nonsense").stderr
+        c.call("lc.set", "k", "v")
+        assert node.ctl("cache", "flush", "query_cache").returncode == 0
+        assert store(node)["query_cache_items"] == 0 and c.call("lc.get", "k") == "v"
+        kept = rows(c, "SELECT UUID()", key="kept:1")
+        assert node.ctl("cache", "flush").returncode == 0
+        assert rows(c, "SELECT UUID()", key="kept:1") != kept and c.call("lc.get", "k") is None
+
+
+def test_the_size_of_the_result_cache_is_that_of_the_start(servers):
+    def put(old, new):
+        with open(node.conf_path) as f:
+            text = f.read()
+        assert old in text
+        with open(node.conf_path, "w") as f:
+            f.write(text.replace(old, new))
+
+    with Node('query_cache_size "8MiB"\n' + conf(servers)) as node:
+        put('query_cache_size "8MiB"', 'query_cache_size(0)')
+        assert "query_cache_size: 8MiB -> 0 needs a restart" in node.reload().stdout
+        assert store(node)["query_cache_size_bytes"] == 8 << 20
+        with node.client() as c:
+            assert rows(c, "SELECT UUID()", key="k") == rows(c, "SELECT UUID()", key="k")
+        node.stop()
+        node.start()
+        assert not [name for name in store(node) if name.startswith("query_cache")]
+        assert store(node)["cache_size_bytes"] == 64 << 20
+        result = node.ctl("cache", "flush", "query_cache")
+        assert result.returncode != 0 and "no cache of that name" in result.stderr
+        with node.client() as c:
+            assert rows(c, "SELECT UUID()", key="k") != rows(c, "SELECT UUID()", key="k")
+            assert c.call("my.exec", "Global", "t", None, "UPDATE t SET n = n WHERE id = 1", [], "k")["affected"] == 0
+            assert c.call("my.evict", "k") is False
+            assert "digests" in c.call("my.stats")
+
+
 # ---- merge ----
 
 

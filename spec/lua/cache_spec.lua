@@ -147,13 +147,28 @@ describe("fae.cache", function()
       assert.is_number(stats[name])
     end
   end)
+  it("is not the one of mysql results", function()
+    local other = require("fae.lcache").open "query_cache"
+    other.flush()
+    cache.set("k", "1")
+    assert.is_nil((other.get "k"))
+    other.set("l", "2")
+    other.set("m", "3")
+    assert.is_nil((cache.get "l"))
+    assert.equal(1, cache.stats().items)
+    assert.equal(2, other.stats().items)
+    assert.is_true(cache.flush())
+    assert.equal("2", (other.get "l"))
+    assert.is_true(other.flush())
+    assert.has_error(function() require("fae.lcache").open "another" end)
+  end)
   it("is not there before a node serves", function()
     -- As in a checker, where core.cache gives nothing.
     local core = setmetatable({ cache = function() end }, { __index = require "fae.core" })
-    local chunk = assert(load(require("fae.builtin")["lua/fae/cache.lua"], "@cache.lua", "t",
+    local chunk = assert(load(require("fae.builtin")["lua/fae/lcache.lua"], "@lcache.lua", "t",
       setmetatable({ require = function(name) return name == "fae.core" and core or require(name) end },
         { __index = _G })))
-    local none = chunk "fae.cache"
+    local none = chunk("fae.lcache").open "cache"
     refused("UNAVAILABLE", "no cache here", none.get "k")
     refused("UNAVAILABLE", "no cache here", none.set("k", "v"))
     refused("UNAVAILABLE", "no cache here", none.get_many { "k" })

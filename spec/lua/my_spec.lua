@@ -2,6 +2,7 @@
 --
 -- Servant my over a fake of mysql: what is asked of which pool, with which words and values, and what becomes of it.
 local fae = require "fae"
+local store = require("fae.lcache").open "query_cache"
 local testing = require "fae.testing"
 local fakes = setfenv(assert(loadfile "spec/lua/mysql_fake.lua"), getfenv(1))()
 
@@ -22,7 +23,7 @@ local function last() return fake.log[#fake.log] end
 local function forget()
   fake.log, fake.given = {}, {}
   answer = ok
-  for _, key in ipairs { "k", "k1", "k2" } do fae.cache.del("\0my:query:" .. key) end
+  for _, key in ipairs { "k", "k1", "k2" } do store.del(key) end
 end
 
 describe("servant my", function()
@@ -215,12 +216,12 @@ describe("servant my", function()
         remember "k1"
         remember "k2"
         answer = function(_, sql)
-          if sql == "update t set a = 1" then seen[#seen + 1] = fae.cache.get "\0my:query:k1":sub(1, 1) end
+          if sql == "update t set a = 1" then seen[#seen + 1] = store.get "k1":sub(1, 1) end
           return ok()
         end
         call("my.bulk_exec", two(), { atomic = atomic })
-        assert.equal("-", fae.cache.get "\0my:query:k1":sub(1, 1))
-        assert.equal("-", fae.cache.get "\0my:query:k2":sub(1, 1))
+        assert.equal("-", store.get "k1":sub(1, 1))
+        assert.equal("-", store.get "k2":sub(1, 1))
       end
       assert.same({ "W", "W" }, seen)
     end)
@@ -325,7 +326,7 @@ describe("servant my", function()
       assert.same({ '{"a":1,"b":"it\'s"}', "x'", 5 }, log[3].args)
       assert.equal("COMMIT", log[4].sql)
       assert.equal("U3", log[4].pool)
-      assert.equal("-", fae.cache.get "\0my:query:k":sub(1, 1))
+      assert.equal("-", store.get "k":sub(1, 1))
     end)
     it("takes NULL for an empty object", function()
       stored, answer = fae.null, row

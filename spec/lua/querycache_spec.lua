@@ -3,6 +3,7 @@
 -- Cached results (lua/fae/querycache.lua) over the real cache of the node: what is kept, and that nothing stale is,
 -- whichever way reads and writes cross. Two loaded modules are two workers.
 local fae = require "fae"
+local store = require("fae.lcache").open "query_cache"
 local fakes = setfenv(assert(loadfile "spec/lua/mysql_fake.lua"), getfenv(1))()
 local here, there = fakes.load "fae.querycache", fakes.load "fae.querycache"
 
@@ -15,7 +16,7 @@ describe("fae.querycache", function()
 
   before_each(function()
     asked, stored = 0, 1
-    fae.cache.del "\0my:query:k"
+    store.del "k"
   end)
 
   local function ask(ms)
@@ -129,7 +130,7 @@ describe("fae.querycache", function()
 
   it("keeps nothing after a write of which nobody knows", function()
     for _, code in ipairs { "UNKNOWN", "TIMEOUT", "CANCELLED" } do
-      fae.cache.del "\0my:query:k"
+      store.del "k"
       local _, err = here.write("k", "t", function() return nil, fae.err(code, "x") end)
       assert.equal(code, err.code)
       asked = 0
@@ -154,10 +155,10 @@ describe("fae.querycache", function()
   it("does not mind when entries are pushed out in between", function()
     local got = fae.parallel { function() return read(here, 30) end, function()
       fae.sleep(10)
-      fae.cache.del "\0my:query:k" -- the mark of the read
+      store.del "k" -- the mark of the read
       return here.write("k", "t", function()
         stored = 2
-        fae.cache.del "\0my:query:k" -- that of the write
+        store.del "k" -- that of the write
         return rows(0)
       end)
     end }
@@ -232,9 +233,23 @@ describe("fae.querycache", function()
 
   it("takes no nonsense for a value", function()
     for _, text in ipairs { "\130", "\130\1", "\130\161a\1\161b\1", "\130\193\193", "x", "", "\144" } do
-      fae.cache.set("\0my:query:k", text)
+      store.set("k", text)
       assert.equal(1, value(read(here)), text)
     end
+  end)
+
+  it("counts what is too large, once a time that it was read", function()
+    local chunk = require("fae.builtin")["lua/fae/querycache.lua"]
+    local counted = {}
+    local core = setmetatable({
+      metric = function() return { inc = function(_, n, table, what) counted[table .. " " .. what] = n end } end,
+    }, { __index = require "fae.core" })
+    local cache = assert(load(chunk, "@querycache.lua", "t", setmetatable({
+      require = function(name) return name == "fae.core" and core or require(name) end }, { __index = _G })))()
+    local big = fakes.result("a", { { ("x"):rep(1048576) } })
+    for _ = 1, 3 do assert.equal(big, cache.read("k", "t", 0, function() return big end)) end
+    cache.tell()
+    assert.same({ ["t miss"] = 3, ["t large"] = 3 }, counted)
   end)
 
   it("evicts", function()
@@ -252,6 +267,29 @@ describe("fae.querycache", function()
       assert.equal("LIMIT", err.code)
     end
     assert.equal("LIMIT", select(2, here.evict(long)).code)
+  end)
+
+  it("asks the server each time where there is no cache for it", function()
+    local core = setmetatable({ cache = function() end }, { __index = require "fae.core" })
+    local function without(name)
+      if name == "fae.core" then return core end
+      if name ~= "fae.lcache" then return require(name) end
+      return { open = function() return setmetatable({}, { __index = function() error "it was used" end }) end }
+    end
+    local off = assert(load(require("fae.builtin")["lua/fae/querycache.lua"], "@querycache.lua", "t",
+      setmetatable({ require = without }, { __index = _G })))()
+    for i = 1, 3 do
+      assert.equal(1, value(read(off)))
+      assert.equal(i, asked)
+    end
+    assert.equal(1, off.write("k", "t", write(2)).affected)
+    assert.equal(2, value(read(off)))
+    assert.equal("UNKNOWN", select(2, off.write("k", "t", function() return nil, fae.err("UNKNOWN", "x") end)).code)
+    assert.is_nil(off.peek("k", "t"))
+    assert.is_false(off.evict "k")
+    for _, fn in ipairs { off.read, off.write } do
+      assert.equal("LIMIT", select(2, fn(("k"):rep(1001), "t", 0, error)).code)
+    end
   end)
 
   it("shows nothing stale in a thousand random crossings", function()

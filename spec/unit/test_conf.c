@@ -123,6 +123,7 @@ static const struct {
     { "host_exempt '10.0.0.0/8 10.0.0.300'",
       "c.lua:1: host_exempt must be addresses such as \"10.0.0.7\" or networks such as \"10.0.0.0/8\", not "
       "\"10.0.0.300\"\n" },
+    { "query_cache_size '1MiB'", "c.lua:1: query_cache_size must be 0 or at least 8MiB\n" },
     { "node_id(32)", "c.lua:1: node_id must be at most 31 with id_layout fae, not 32\n" },
     { "kv_backend 'redis:main'", "c.lua:1: kv_backend: there is no redis pool \"main\"\n" },
     { "kv_backend 'mysql:main'", "c.lua:1: kv_backend: there is no mysql pool \"main\"\n" },

@@ -49,7 +49,7 @@ static int set_up_size(size_t size)
     if (mem == MAP_FAILED || mprotect(mem + pages, PAGE, PROT_NONE))
         return -1;
     cache = (struct fae_lcache *)mem;
-    fae_lcache_init(cache, size);
+    fae_lcache_init(cache, size, "cache");
     me = fae_lcache_user(cache, 0);
     return 0;
 }
@@ -341,6 +341,17 @@ static void versions(void **state)
     moved_ms += 2000;
     assert_int_equal(cas("k", "d", version), FAE_LCACHE_NO);
     assert_null(get("k"));
+}
+
+static void numbers_are_told_under_its_name(void **state)
+{
+    (void)state;
+    memset(cache, 0, SIZE);
+    fae_lcache_init(cache, SIZE, "query_cache");
+    set("a", "1", 0);
+    assert_int_equal(stat_of("query_cache_size_bytes"), SIZE);
+    assert_int_equal(stat_of("query_cache_items"), 1);
+    assert_int_equal(stat_of("query_cache_second_chances_total"), 0);
 }
 
 static void what_is_counted(void **state)
@@ -800,6 +811,7 @@ int main(void)
         WITH(a_long_value_tells_its_length),
         WITH(versions),
         WITH(what_is_counted),
+        WITH(numbers_are_told_under_its_name),
         WITH(random_sizes_against_a_model),
         cmocka_unit_test_setup_teardown(random_sizes_against_a_model, set_up_large, tear_down),
         WITH(an_entry_of_100_bytes_costs_little_more),

@@ -39,7 +39,7 @@ static int set_up(void **state)
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (cache == MAP_FAILED || shared == MAP_FAILED)
         return -1;
-    fae_lcache_init(cache, SIZE);
+    fae_lcache_init(cache, SIZE, "cache");
     return 0;
 }
 

@@ -95,12 +95,24 @@ static void all_that_is_left_fits(void **state)
         for (unsigned n = 1; n <= 8; n *= 2) {
             uint64_t lua = fae_memlimit_lua(limits[i], n), all = (lua + lua / 4) * n;
 
-            all +=
-                2 * fae_memlimit_io(limits[i]) + fae_memlimit_cache(limits[i]) + n * fae_memlimit_results(limits[i], n);
+            all += 2 * fae_memlimit_io(limits[i]) + n * fae_memlimit_results(limits[i], n);
+            all += 2 * fae_memlimit_cache(limits[i], FAE_MIB << 20, FAE_MIB << 21);
             assert_true(all <= limits[i] / 100 * 92);
         }
     assert_int_equal(fae_memlimit_lua(256 * FAE_MIB, FAE_WORKERS_MAX), 8 * FAE_MIB);
     assert_int_equal(fae_memlimit_results(256 * FAE_MIB, FAE_WORKERS_MAX), 2 * FAE_MIB);
+}
+
+static void caches_share_what_there_is(void **state)
+{
+    (void)state;
+    assert_int_equal(fae_memlimit_cache(GIB, 100 * FAE_MIB, 128 * FAE_MIB), 100 * FAE_MIB);
+    assert_int_equal(fae_memlimit_cache(GIB, 128 * FAE_MIB, 128 * FAE_MIB), 128 * FAE_MIB);
+    assert_int_equal(fae_memlimit_cache(GIB, 64 * FAE_MIB, 256 * FAE_MIB), 32 * FAE_MIB);
+    assert_int_equal(fae_memlimit_cache(GIB, 192 * FAE_MIB, 256 * FAE_MIB), 96 * FAE_MIB);
+    assert_int_equal(fae_memlimit_cache(GIB, 9 * FAE_MIB, GIB), 8 * FAE_MIB);
+    assert_int_equal(fae_memlimit_cache(GIB, 0, GIB), 0); /* none is none */
+    assert_int_equal(fae_memlimit_cache(UINT64_MAX, GIB << 10, GIB << 11), GIB << 10);
 }
 
 static void there_is_one_here(void **state)
@@ -114,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_limit_counts),
         cmocka_unit_test(all_that_is_left_fits),
+        cmocka_unit_test(caches_share_what_there_is),
         cmocka_unit_test(there_is_one_here),
     };
 

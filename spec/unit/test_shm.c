@@ -92,6 +92,33 @@ static void the_fd_is_the_same_memory_and_cannot_shrink(void **state)
     fae_shm_unmap(&shm);
 }
 
+static size_t nothing(const void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static void never(void *mem, const void *arg)
+{
+    (void)arg;
+    fail_msg("%p was initialised", mem);
+}
+
+static void a_region_of_no_size_is_not_there(void **state)
+{
+    const struct fae_shm_region some[] = { { "none", nothing, never }, { "left", arg_size, leave } };
+    unsigned fds = unit_count_fds();
+    struct fae_shm shm;
+
+    (void)state;
+    assert_int_equal(fae_shm_map(&shm, some, 2, &n_bytes), FAE_OK);
+    assert_null(fae_shm_get(&shm, "none"));
+    assert_non_null(fae_shm_get(&shm, "left"));
+    assert_int_equal(unit_count_fds(), fds + 1);
+    fae_shm_unmap(&shm);
+    assert_int_equal(unit_count_fds(), fds);
+}
+
 static void a_failure_leaves_nothing_open(void **state)
 {
     const struct fae_shm_region bad[] = { { "good", arg_size, leave }, { "bad", too_much, leave } };
@@ -147,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(regions_are_initialised_and_shared),
         cmocka_unit_test(the_fd_is_the_same_memory_and_cannot_shrink),
+        cmocka_unit_test(a_region_of_no_size_is_not_there),
         cmocka_unit_test(a_failure_leaves_nothing_open),
         cmocka_unit_test(an_unknown_region_is_a_bug),
         cmocka_unit_test(slots_know_their_names),

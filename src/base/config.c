@@ -67,8 +67,12 @@ const struct fae_opt fae_config_opts[] = {
         "number of this node in the ids it makes, no two nodes' the same; 0 to 31, with id_layout snowflake to 1023"),
     AT_START("id_layout", ENUM, id_layout, "fae", 0, 0, "fae|snowflake",
              "what an id is made of: fae has 5 bits of tag and 5 of node, snowflake 10 of node"),
-    AT_START("cache_size", BYTES, cache_size, "64MiB", 8 * FAE_MIB, 1024ull * 1024 * FAE_MIB, NULL,
-             "bytes of memory of the cache that all workers share, at most an eighth of the memory there is"),
+    AT_START(
+        "cache_size", BYTES, cache_size, "64MiB", 8 * FAE_MIB, 1024ull * 1024 * FAE_MIB, NULL,
+        "bytes of memory of the cache that all workers share; with query_cache_size at most an eighth of the memory "
+        "there is"),
+    AT_START("query_cache_size", BYTES, query_cache_size, "64MiB", 0, 1024ull * 1024 * FAE_MIB, NULL,
+             "bytes of memory of the results that servant my keeps, 8 MiB at least; 0 means it keeps none"),
     AT_START("kv", BOOL, kv, "true", 0, 0, NULL, "have a kv store in data_dir"),
     AT_START("kv_fast", BOOL, kv_fast, "false", 0, 0, NULL,
              "have a second kv store that does not wait for the disk, and may lose everything when power fails"),

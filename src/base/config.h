@@ -130,7 +130,7 @@ struct fae_config {
     uint64_t slow_ms, slowlog_size, slowlog_args, sample_one_in;
     char secrets[FAE_OPT_LIST_TEXT];
     uint64_t node_id, id_layout; /* 0 fae, 1 snowflake */
-    uint64_t cache_size;
+    uint64_t cache_size, query_cache_size;
     bool kv, kv_fast;
     char kv_backend[FAE_OPT_TEXT];
     uint64_t locks_max, lock_lease_max_ms;

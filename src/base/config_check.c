@@ -380,6 +380,15 @@ static void check_node_id(const struct fae_config_teller *t)
                         t->config->node_id);
 }
 
+/* None, or one that holds a large value. */
+static void check_query_cache(const struct fae_config_teller *t)
+{
+    const struct fae_config_clash clash = { "", 0, "query_cache_size", NULL };
+
+    if (t->config->query_cache_size && t->config->query_cache_size < 8 * FAE_MIB)
+        fae_config_tell(t, &clash, "query_cache_size must be 0 or at least 8MiB");
+}
+
 static bool is_role(const struct fae_config *config, const char *name)
 {
     for (unsigned i = 0; i < config->n_role; i++)
@@ -411,6 +420,7 @@ void fae_config_clashes(const struct fae_config *config, fae_config_clash_fn fn,
 
     check_orders(&t);
     check_node_id(&t);
+    check_query_cache(&t);
     fae_config_check_pair(&t, "", 0, config->admin_cert, config->admin_key, admin);
     for (unsigned i = 0; i < config->n_listen; i++) {
         check_listen_tls(&t, i);

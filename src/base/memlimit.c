@@ -126,7 +126,12 @@ uint64_t fae_memlimit_io(uint64_t limit_bytes)
     return limit_bytes / PART;
 }
 
-uint64_t fae_memlimit_cache(uint64_t limit_bytes)
+uint64_t fae_memlimit_cache(uint64_t limit_bytes, uint64_t asked_bytes, uint64_t all_bytes)
 {
-    return limit_bytes / PART < CACHE_LEAST ? CACHE_LEAST : limit_bytes / PART;
+    uint64_t most = limit_bytes / PART, share;
+
+    if (all_bytes <= most)
+        return asked_bytes;
+    share = (uint64_t)((double)most * ((double)asked_bytes / (double)all_bytes));
+    return least(asked_bytes, share < CACHE_LEAST ? CACHE_LEAST : share);
 }

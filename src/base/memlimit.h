@@ -12,10 +12,12 @@
 uint64_t fae_memlimit(const char *root);
 
 /* What the options that bound most of a node's memory may be under that limit: with all Lua states at their upper limit
- * (a quarter above lua_memory_max), clients that hold all they may, a full cache, and all results of mysql, 8 % are left for the rest. */
+ * (a quarter above lua_memory_max), clients that hold all they may, full caches, and all results of mysql, 8 % are left for
+ * the rest. */
 uint64_t fae_memlimit_lua(uint64_t limit_bytes, unsigned n_workers);     /* lua_memory_max, of one worker */
 uint64_t fae_memlimit_results(uint64_t limit_bytes, unsigned n_workers); /* mysql_results_max, of one worker */
 uint64_t fae_memlimit_io(uint64_t limit_bytes);                          /* in_max, and out_max */
-uint64_t fae_memlimit_cache(uint64_t limit_bytes);                       /* cache_size */
+/* cache_size or query_cache_size: asked_bytes, or its share of less when both together, all_bytes, are too many */
+uint64_t fae_memlimit_cache(uint64_t limit_bytes, uint64_t asked_bytes, uint64_t all_bytes);
 
 #endif

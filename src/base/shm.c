@@ -48,11 +48,9 @@ enum fae_err fae_shm_map(struct fae_shm *shm_out, const struct fae_shm_region *t
     for (unsigned i = 0; i < n; i++) {
         size_t size = table[i].size(arg);
         int fd = -1;
-        void *mem;
+        void *mem = size ? map_one(table[i].name, size, &fd) : NULL;
 
-        FAE_ASSERT(size > 0);
-        mem = map_one(table[i].name, size, &fd);
-        if (!mem) {
+        if (size && !mem) {
             int saved = errno;
 
             fae_shm_unmap(&shm);
@@ -63,7 +61,8 @@ enum fae_err fae_shm_map(struct fae_shm *shm_out, const struct fae_shm_region *t
         shm.regions[shm.n].mem = mem;
         shm.regions[shm.n].size = size;
         shm.regions[shm.n++].fd = fd;
-        table[i].init(mem, arg);
+        if (mem)
+            table[i].init(mem, arg);
     }
     *shm_out = shm;
     return FAE_OK;
@@ -71,18 +70,19 @@ enum fae_err fae_shm_map(struct fae_shm *shm_out, const struct fae_shm_region *t
 
 void *fae_shm_get(const struct fae_shm *shm, const char *name)
 {
-    void *mem = NULL;
+    unsigned i = 0;
 
-    for (unsigned i = 0; i < shm->n && !mem; i++)
-        if (strcmp(shm->regions[i].name, name) == 0)
-            mem = shm->regions[i].mem;
-    FAE_ASSERT(mem != NULL);
-    return mem;
+    while (i < shm->n && strcmp(shm->regions[i].name, name) != 0)
+        i++;
+    FAE_ASSERT(i < shm->n);
+    return shm->regions[i].mem;
 }
 
 void fae_shm_unmap(struct fae_shm *shm)
 {
     for (unsigned i = 0; i < shm->n; i++) {
+        if (!shm->regions[i].mem)
+            continue;
         munmap(shm->regions[i].mem, shm->regions[i].size);
         close(shm->regions[i].fd);
     }

@@ -18,7 +18,7 @@
 /* One row of the table. `arg` is what fae_shm_map was given. */
 struct fae_shm_region {
     const char *name;
-    size_t (*size)(const void *arg);
+    size_t (*size)(const void *arg);          /* 0: there is none, and fae_shm_get gives NULL */
     void (*init)(void *mem, const void *arg); /* mem is zeroed */
 };
 

@@ -20,9 +20,9 @@ static void add(const struct fae_stores *stores, const char *key, size_t key_len
     double version;
     int len = -1;
 
-    if (stores && stores->cache)
-        len = fae_lcache_get(fae_lcache_user(stores->cache, stores->slots->n_workers), (const uint8_t *)key, key_len,
-                             into, FAE_LCACHE_VALUE_MAX, &version);
+    if (stores && stores->caches[FAE_CACHE_COMMON])
+        len = fae_lcache_get(fae_lcache_user(stores->caches[FAE_CACHE_COMMON], stores->slots->n_workers),
+                             (const uint8_t *)key, key_len, into, FAE_LCACHE_VALUE_MAX, &version);
     if (len > 0 && len <= (int)FAE_LCACHE_VALUE_MAX && fae_json_valid((const char *)into, (size_t)len))
         out->len += (size_t)len;
     else

@@ -155,24 +155,29 @@ static void do_cache_stats(struct fae_node *node, struct fae_control_client *cli
 {
     (void)arg;
     (void)tail;
-    if (!node->shared.stores.cache) {
-        fae_control_err(client, FAE_UNAVAILABLE, "there is no cache");
-        return;
-    }
-    fae_lcache_stats(node->shared.stores.cache, add_cache_stat, &client->out);
+    for (unsigned i = 0; i < FAE_CACHES; i++)
+        if (node->shared.stores.caches[i])
+            fae_lcache_stats(node->shared.stores.caches[i], add_cache_stat, &client->out);
     fae_control_ok(client, "");
 }
 
-/* A shard that a stopped worker holds costs the supervisor 10 ms. */
-static void do_cache_flush(struct fae_node *node, struct fae_control_client *client, int arg, const char *tail)
+/* Of that name, or all. A shard that a stopped worker holds costs the supervisor 10 ms. */
+static void do_cache_flush(struct fae_node *node, struct fae_control_client *client, int arg, const char *name)
 {
-    struct fae_lcache *cache = node->shared.stores.cache;
+    unsigned n = 0, n_held = 0;
 
     (void)arg;
-    (void)tail;
-    if (!cache)
-        fae_control_err(client, FAE_UNAVAILABLE, "there is no cache");
-    else if (fae_lcache_flush(fae_lcache_user(cache, node->n_children)) != FAE_LCACHE_YES)
+    for (unsigned i = 0; i < FAE_CACHES; i++) {
+        struct fae_lcache *cache = node->shared.stores.caches[i];
+
+        if (!cache || (*name && strcmp(name, fae_cache_names[i]) != 0))
+            continue;
+        n++;
+        n_held += fae_lcache_flush(fae_lcache_user(cache, node->n_children)) != FAE_LCACHE_YES;
+    }
+    if (n == 0)
+        fae_control_err(client, FAE_NOT_FOUND, "there is no cache of that name");
+    else if (n_held)
         fae_control_err(client, FAE_UNAVAILABLE,
                         "a part of the cache is held by a process that is stopped; the rest is empty");
     else
@@ -367,7 +372,7 @@ static const struct verb {
     { "slowlog clear", do_slowlog_clear, 0, NULL },
     { "slowlog", do_slowlog, 0, "[N]" },
     { "cache stats", do_cache_stats, 0, NULL },
-    { "cache flush", do_cache_flush, 0, NULL },
+    { "cache flush", do_cache_flush, 0, "[cache|query_cache]" },
     { "reload", do_reload, FAE_RELOAD, NULL },
     { "reload wait", do_reload_wait, FAE_RELOAD, NULL },
     { "reload dry-run", do_reload, FAE_RELOAD_DRY_RUN, NULL },

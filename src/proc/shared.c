@@ -11,6 +11,7 @@
 #include "backend/upstream.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/memlimit.h"
 #include "rpc/gate.h"
 #include "rpc/hosts.h"
 #include "rpc/series.h"
@@ -26,7 +27,7 @@
 struct sizes {
     unsigned n_workers;
     const struct fae_config *config;
-    size_t cache_size;
+    uint64_t caches[FAE_CACHES];
 };
 
 static size_t slowlog_size(const void *sizes)
@@ -58,14 +59,24 @@ static void series_init(void *mem, const void *sizes)
     fae_series_init(mem, &arg);
 }
 
-static size_t cache_size(const void *sizes)
+static size_t common_size(const void *sizes)
 {
-    return ((const struct sizes *)sizes)->cache_size;
+    return ((const struct sizes *)sizes)->caches[FAE_CACHE_COMMON];
 }
 
-static void cache_init(void *mem, const void *sizes)
+static size_t query_size(const void *sizes)
 {
-    fae_lcache_init(mem, ((const struct sizes *)sizes)->cache_size);
+    return ((const struct sizes *)sizes)->caches[FAE_CACHE_QUERY];
+}
+
+static void common_init(void *mem, const void *sizes)
+{
+    fae_lcache_init(mem, common_size(sizes), fae_cache_names[FAE_CACHE_COMMON]);
+}
+
+static void query_init(void *mem, const void *sizes)
+{
+    fae_lcache_init(mem, query_size(sizes), fae_cache_names[FAE_CACHE_QUERY]);
 }
 
 static size_t locks_size(const void *sizes)
@@ -112,19 +123,29 @@ static const struct fae_shm_region regions[] = {
     { "upstreams", fae_upstreams_size, fae_upstreams_init },
     { "marks", fae_marks_size, fae_marks_init },
     { "ids", fae_ids_size, fae_ids_init },
-    { "cache", cache_size, cache_init },
+    { "cache", common_size, common_init },
+    { "query_cache", query_size, query_init },
     { "locks", locks_size, locks_init },
     { "kv", kv_size, kv_init },
 };
 
-enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config,
-                             uint64_t cache_max)
+void fae_shared_caches(const struct fae_config *config, uint64_t memory, uint64_t bytes_out[FAE_CACHES])
 {
-    const struct sizes sizes = { n_workers, config, config->cache_size < cache_max ? config->cache_size : cache_max };
+    uint64_t all = config->cache_size + config->query_cache_size;
+
+    bytes_out[FAE_CACHE_COMMON] = fae_memlimit_cache(memory, config->cache_size, all);
+    bytes_out[FAE_CACHE_QUERY] = fae_memlimit_cache(memory, config->query_cache_size, all);
+}
+
+enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config,
+                             uint64_t memory)
+{
+    struct sizes sizes = { .n_workers = n_workers, .config = config };
     struct fae_shared s = { 0 };
     enum fae_err err;
     int why;
 
+    fae_shared_caches(config, memory, sizes.caches);
     err = fae_shm_map(&s.shm, regions, sizeof regions / sizeof *regions, &sizes);
     if (err)
         return err;
@@ -151,7 +172,8 @@ enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, 
         fae_mailboxes_close(&s.mail);
         goto fail;
     }
-    s.stores.cache = fae_shm_get(&s.shm, "cache");
+    for (unsigned i = 0; i < FAE_CACHES; i++)
+        s.stores.caches[i] = fae_shm_get(&s.shm, fae_cache_names[i]);
     *shared_out = s;
     shared_out->stores.mail = &shared_out->mail;
     fae_kv_init(&shared_out->stores.kv, fae_shm_get(&shared_out->shm, "kv"), shared_out->slots, &shared_out->mail);

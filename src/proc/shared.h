@@ -36,10 +36,12 @@ struct fae_shared {
     struct fae_stores stores;
 };
 
-/* The configuration is read while this runs; the cache has cache_max bytes at most. errno tells why not; nothing stays open
- * then. */
+/* The configuration is read while this runs. memory: bytes that there are in all, which the caches are fitted to. errno tells
+ * why not; nothing stays open then. */
 enum fae_err fae_shared_open(struct fae_shared *shared_out, unsigned n_workers, const struct fae_config *config,
-                             uint64_t cache_max);
+                             uint64_t memory);
 void fae_shared_close(struct fae_shared *shared);
+/* What each cache gets then. */
+void fae_shared_caches(const struct fae_config *config, uint64_t memory, uint64_t bytes_out[FAE_CACHES]);
 
 #endif

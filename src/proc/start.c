@@ -345,6 +345,7 @@ static void tell_memory(const char *option, uint64_t asked, uint64_t left, uint6
 static void fit_memory(struct fae_node *node, uint64_t limit)
 {
     struct fae_slots *slots = node->shared.slots;
+    uint64_t caches[FAE_CACHES];
 
     if (limit == UINT64_MAX)
         return;
@@ -354,7 +355,9 @@ static void fit_memory(struct fae_node *node, uint64_t limit)
     tell_memory("lua_memory_max", node->config.lua_memory_max, slots->lua_max, limit);
     tell_memory("mysql_results_max", node->config.mysql_results_max, slots->results_max, limit);
     tell_memory("in_max", node->config.in_max, slots->io_max, limit);
-    tell_memory("cache_size", node->config.cache_size, fae_memlimit_cache(limit), limit);
+    fae_shared_caches(&node->config, limit, caches);
+    tell_memory("cache_size", node->config.cache_size, caches[FAE_CACHE_COMMON], limit);
+    tell_memory("query_cache_size", node->config.query_cache_size, caches[FAE_CACHE_QUERY], limit);
     tell_memory("out_max", node->config.out_max, slots->io_max, limit);
 }
 
@@ -363,7 +366,7 @@ static int step_shared(struct fae_node *node)
     uint64_t limit = fae_memlimit("");
     char text[200];
 
-    if (!fae_shared_open(&node->shared, node->n_workers, &node->config, fae_memlimit_cache(limit))) {
+    if (!fae_shared_open(&node->shared, node->n_workers, &node->config, limit)) {
         atomic_store(&node->shared.slots->log_level, (uint32_t)node->config.log_level);
         fae_log_follow(&node->shared.slots->log_level);
         fit_memory(node, limit);

@@ -22,6 +22,7 @@
 /* Where versions begin: anywhere below 2^52, so that none from before a restart comes again; to 2^53 they are exact. */
 #define VERSION_SHIFT 12
 #define INT64_DIGITS 21 /* -9223372036854775808 and its NUL */
+#define NAME_SIZE 16
 
 struct fae_lcache_user {
     _Alignas(64) uint32_t slot; /* tells where the cache begins */
@@ -33,6 +34,7 @@ struct fae_lcache {
     uint64_t size;
     uint32_t shard_mask;
     struct fae_lcache_plan plan;
+    char name[NAME_SIZE];
     struct fae_lcache_user users[FAE_SLOTS_MAX];
     _Alignas(64) uint8_t shards[];
 };
@@ -59,7 +61,7 @@ static uint64_t random_bits(void)
     return getrandom(&bits, sizeof bits, 0) == sizeof bits ? bits : fae_now_ns();
 }
 
-void fae_lcache_init(void *mem, size_t size)
+void fae_lcache_init(void *mem, size_t size, const char *name)
 {
     struct fae_lcache *cache = mem;
     uint32_t n_shards = 1;
@@ -67,6 +69,8 @@ void fae_lcache_init(void *mem, size_t size)
 
     while (n_shards < SHARDS_MAX && size / (n_shards * 2) >= FAE_LCACHE_SHARD_MIN)
         n_shards *= 2;
+    FAE_ASSERT(strlen(name) < sizeof cache->name);
+    strcpy(cache->name, name);
     cache->size = size;
     cache->shard_mask = n_shards - 1;
     cache->seed = random_bits();
@@ -360,18 +364,29 @@ static void add_up(const struct fae_lcache *cache, struct sums *sums_out)
 void fae_lcache_stats(const struct fae_lcache *cache, fae_store_stat_fn tell, void *arg)
 {
     struct sums s;
+    char name[64];
 
     add_up(cache, &s);
-    tell(arg, "cache_size_bytes", "Memory of the cache, all in all.", false, cache->size);
-    tell(arg, "cache_bytes", "Of these, what entries take that can be found.", false, s.n_bytes);
-    tell(arg, "cache_items", "Entries in the cache, some of which may have expired.", false, s.n_items);
-    tell(arg, "cache_hits_total", "Gets that found what they asked for.", true, s.n_hits);
-    tell(arg, "cache_misses_total", "Gets that did not.", true, s.n_misses);
-    tell(arg, "cache_sets_total", "Values written to the cache.", true, s.n_sets);
-    tell(arg, "cache_deletes_total", "Entries deleted on demand.", true, s.n_deletes);
-    tell(arg, "cache_evictions_total", "Entries pushed out by others.", true, s.n_evicted);
-    tell(arg, "cache_expired_total", "Expired entries whose room was needed.", true, s.n_expired);
-    tell(arg, "cache_second_chances_total", "Entries kept, since they had been asked for.", true, s.n_chances);
-    tell(arg, "cache_resets_total", "Shards emptied, since a process died while it wrote there.", true, s.n_resets);
-    tell(arg, "cache_busy_total", "Calls that could not have their shard in time.", true, s.n_busy);
+    const struct row {
+        const char *what, *help;
+        bool counter;
+        uint64_t value;
+    } rows[] = {
+        { "size_bytes", "Memory of the cache, all in all.", false, cache->size },
+        { "bytes", "Of these, what entries take that can be found.", false, s.n_bytes },
+        { "items", "Entries in the cache, some of which may have expired.", false, s.n_items },
+        { "hits_total", "Gets that found what they asked for.", true, s.n_hits },
+        { "misses_total", "Gets that did not.", true, s.n_misses },
+        { "sets_total", "Values written to the cache.", true, s.n_sets },
+        { "deletes_total", "Entries deleted on demand.", true, s.n_deletes },
+        { "evictions_total", "Entries pushed out by others.", true, s.n_evicted },
+        { "expired_total", "Expired entries whose room was needed.", true, s.n_expired },
+        { "second_chances_total", "Entries kept, since they had been asked for.", true, s.n_chances },
+        { "resets_total", "Shards emptied, since a process died while it wrote there.", true, s.n_resets },
+        { "busy_total", "Calls that could not have their shard in time.", true, s.n_busy },
+    };
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(name, sizeof name, "%s_%s", cache->name, rows[i].what);
+        tell(arg, name, rows[i].help, rows[i].counter, rows[i].value);
+    }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The cache that all workers of a node share, in shared memory of exactly cache_size bytes: keys and values of any bytes,
- * each with an optional time to live. What does not fit pushes out the oldest that nobody asked for. It survives the
+ * A cache that all workers of a node share, in shared memory of exactly so many bytes: keys and values of any bytes, each
+ * with an optional time to live. What does not fit pushes out the oldest that nobody asked for. It survives the
  * death of any process; one that is killed while it writes costs the entries of its shard (lcache_shard.h), and what others
  * ask of that shard until the supervisor has noticed. A restart of the node begins with an empty cache.
  *
@@ -36,8 +36,9 @@ enum fae_lcache_answer {
     FAE_LCACHE_RANGE = 3, /* incr: the sum is beyond an int64 */
 };
 
-/* A region of so many bytes, 8 MiB at least; mem is zeroed. */
-void fae_lcache_init(void *mem, size_t size);
+/* A region of so many bytes, 8 MiB at least; mem is zeroed. The name, of at most 15 bytes, begins those of its numbers. What
+ * was never written stays the system's. */
+void fae_lcache_init(void *mem, size_t size, const char *name);
 
 /* One thread of the slot's process uses it. */
 struct fae_lcache_user *fae_lcache_user(struct fae_lcache *cache, unsigned slot);
@@ -74,7 +75,7 @@ int fae_lcache_flush(struct fae_lcache_user *user);
 /* The process of the slot is dead, and waited for: what it held is free again. In the supervisor; never waits. */
 void fae_lcache_reap(struct fae_lcache *cache, unsigned slot);
 
-/* Never waits. */
+/* Never waits. Names are lent until tell returns. */
 void fae_lcache_stats(const struct fae_lcache *cache, fae_store_stat_fn tell, void *arg);
 
 #endif

@@ -15,6 +15,8 @@
 #include "store/locks.h"
 #include "store/marks.h"
 
+const char *const fae_cache_names[FAE_CACHES + 1] = { "cache", "query_cache", NULL };
+
 enum fae_err fae_stores_open(struct fae_stores *stores, const struct fae_config *config, char *why_out, size_t why_size)
 {
     enum fae_err err = fae_marks_open(stores->marks, stores->data_dir, why_out, why_size);
@@ -56,8 +58,9 @@ void fae_stores_rest(struct fae_stores *stores)
 
 void fae_stores_reap(struct fae_stores *stores, unsigned slot)
 {
-    if (stores->cache)
-        fae_lcache_reap(stores->cache, slot);
+    for (unsigned i = 0; i < FAE_CACHES; i++)
+        if (stores->caches[i])
+            fae_lcache_reap(stores->caches[i], slot);
     fae_locks_reap(stores, slot);
 }
 
@@ -67,8 +70,9 @@ void fae_stores_stats(const struct fae_stores *stores, fae_store_stat_fn tell, v
          FAE_STAT_GET(stores->marks->n_writes));
     tell(arg, "marks_write_ns_total", "Time that took.", true, FAE_STAT_GET(stores->marks->write_ns));
     fae_ids_stats(stores, tell, arg);
-    if (stores->cache)
-        fae_lcache_stats(stores->cache, tell, arg);
+    for (unsigned i = 0; i < FAE_CACHES; i++)
+        if (stores->caches[i])
+            fae_lcache_stats(stores->caches[i], tell, arg);
     fae_locks_stats(stores, tell, arg);
     fae_kv_tell_stats(&stores->kv, tell, arg);
 }

@@ -23,6 +23,11 @@ struct fae_marks;
 struct fae_marks_writer;
 struct fae_slots;
 
+/* The caches of a node: that of lc and all servants, and that of the results which servant my keeps. Each has a bound of
+ * its own, and a name, of its numbers too. */
+enum fae_cache { FAE_CACHE_COMMON, FAE_CACHE_QUERY, FAE_CACHES };
+extern const char *const fae_cache_names[FAE_CACHES + 1]; /* ends in NULL */
+
 struct fae_stores {
     struct fae_slots *slots;
     struct fae_mailboxes *mail; /* fae_mail_rouse wakes a worker, which then looks at everything it waits for */
@@ -31,7 +36,7 @@ struct fae_stores {
     int marks_fd;                          /* eventfd that wakes its writer */
     struct fae_marks_writer *marks_writer; /* in the process that serves */
     struct fae_ids *ids;
-    struct fae_lcache *cache; /* store/lcache.h; NULL: none */
+    struct fae_lcache *caches[FAE_CACHES]; /* store/lcache.h; NULL: none */
     struct fae_locks *locks;
     struct fae_kv kv;
 };

@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * fae.core: the cache that all workers share; lua/fae/cache.lua reaches it by ffi.
+ * fae.core: the caches that all workers share; lua/fae/lcache.lua reaches them by ffi.
  */
 #include "store/lcache.h"
 #include "vm/vm_impl.h"
 
-/* cache() -> the fae_lcache_user of this process as light userdata, or nil where there is no cache */
+/* The one that argument 1 names, or NULL: there is none. */
+static struct fae_lcache *check_cache(lua_State *L)
+{
+    const struct fae_stores *stores = fae_vm_of(L)->o.stores;
+    int i = luaL_checkoption(L, 1, NULL, fae_cache_names);
+
+    return stores ? stores->caches[i] : NULL;
+}
+
+/* cache(name) -> the fae_lcache_user of this process as light userdata, or nil where there is no such cache */
 static int l_cache(lua_State *L)
 {
-    struct fae_vm *vm = fae_vm_of(L);
+    struct fae_lcache *cache = check_cache(L);
 
-    if (!vm->o.stores || !vm->o.stores->cache)
+    if (!cache)
         return 0;
-    lua_pushlightuserdata(L, fae_lcache_user(vm->o.stores->cache, vm->o.slot));
+    lua_pushlightuserdata(L, fae_lcache_user(cache, fae_vm_of(L)->o.slot));
     return 1;
 }
 
@@ -26,14 +35,14 @@ static void set_number(void *arg, const char *name, const char *help, bool count
     lua_setfield(L, -2, name);
 }
 
-/* cache_stats() -> {cache_hits_total = 12, ...} */
+/* cache_stats(name) -> {cache_hits_total = 12, ...} */
 static int l_cache_stats(lua_State *L)
 {
-    struct fae_vm *vm = fae_vm_of(L);
+    struct fae_lcache *cache = check_cache(L);
 
     lua_createtable(L, 0, 16);
-    if (vm->o.stores && vm->o.stores->cache)
-        fae_lcache_stats(vm->o.stores->cache, set_number, L);
+    if (cache)
+        fae_lcache_stats(cache, set_number, L);
     return 1;
 }
 
