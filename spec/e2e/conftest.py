@@ -22,6 +22,11 @@ def _recording_start(node):
 harness.Node.start = _recording_start
 
 
+def pytest_configure(config):
+    """A fake server whose thread ends with an exception says nothing from then on, and its test would be content."""
+    config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()

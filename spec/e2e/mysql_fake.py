@@ -301,7 +301,7 @@ shape("16 MiB and an empty packet", {"OK"}, [column_of(b"c")], long_text((1 << 2
 shape("a length beyond the row", {"BACKEND"}, [column_of(b"c")], length(1 << 20) + b"x")
 shape("the largest length", {"BACKEND"}, [column_of(b"c")], length(2**64 - 1) + b"x")
 shape("a row that is short", {"BACKEND"}, [column_of(b"c")] * 3, lenenc(b"7"))
-for name, answer, codes in (
+for name, said, codes in (
         ("no columns of a result", packets(1, length(0)), {"OK", "BACKEND"}),
         ("more columns than there are numbers", packets(1, length(2**63)), {"BACKEND", "LIMIT", "UNAVAILABLE", "TIMEOUT"}),
         ("more columns than come", packets(1, length(3), column(b"c", 253), EOF, EOF), {"BACKEND", "UNAVAILABLE", "TIMEOUT"}),
@@ -319,7 +319,7 @@ for name, answer, codes in (
         ("no end of 16 MiB packets", [packets(1, length(1), column(b"c", 253), EOF) +
                                       b"".join(b"\xff\xff\xff" + bytes([n]) + b"x" * 0xffffff for n in range(4, 10))],
          {"LIMIT", "UNAVAILABLE"})):
-    SHAPES[name] = (answer, answer, codes)
+    SHAPES[name] = (said, said, codes)
 
 
 class Shaped(Fake):
