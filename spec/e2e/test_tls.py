@@ -527,6 +527,27 @@ def test_python(certs):
 # ---- the admin server ----
 
 
+def test_check_reads_certificates(certs, tmp_path):
+    """Of listeners and of pools, as a start would."""
+    conf, none = tmp_path / "fae.lua", str(tmp_path / "none.pem")
+
+    def check(listen, pool):
+        conf.write_text('listen { "tls://127.0.0.1:1", cert = "%s", key = "%s" }\n' % listen +
+                        'mysql "shop" { servers = "tls://127.0.0.1:3306", user = "u", ca = "%s" }\n' % pool +
+                        'redis "fast" { servers = "tls://127.0.0.1:6379", cert = "%s", key = "%s" }\n' % listen)
+        done = subprocess.run([FAE, "check", "-c", str(conf)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return done.returncode, done.stderr.replace("%s: " % conf, "").splitlines()
+
+    good = certs.path("node.pem"), certs.path("node.key")
+    assert check(good, certs.path("ca.pem")) == (0, [])
+    code, lines = check((none, good[1]), none)
+    missing = "%s: No such file or directory" % none
+    assert code == 78 and lines == ["listen tls://127.0.0.1:1: " + missing, "redis fast: " + missing,
+                                    "mysql shop: " + missing]
+    code, lines = check((good[0], certs.path("shop.key")), certs.path("ca.pem"))
+    assert code == 78 and len(lines) == 2 and all("shop.key" in line for line in lines), lines
+
+
 def test_admin_over_tls(certs):
     conf = 'admin_cert "%s"\nadmin_key "%s"' % (certs.path("node.pem"), certs.path("node.key"))
     with Node(conf=conf) as node:

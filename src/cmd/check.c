@@ -13,6 +13,7 @@
 #include "base/config_doc.h"
 #include "base/config_rows.h"
 #include "cmd/cmd.h"
+#include "net/tls.h"
 #include "proc/checker.h"
 #include "proc/servants.h"
 #include "proc/shared.h"
@@ -66,6 +67,66 @@ static bool check_config(struct check *check)
     }
     fae_checker_fini(&checker);
     return applied;
+}
+
+/* ---- certificates ---- */
+
+static void tell_tls(struct check *check, const char *what, const char *which, struct fae_tls_ctx *ctx, const char *why)
+{
+    if (!ctx) {
+        check->has_errors = true;
+        fprintf(stderr, "%s: %s%s%s: %s\n", check->file, what, *which ? " " : "", which, why);
+    }
+    fae_tls_ctx_free(&ctx);
+}
+
+/* Where clients come. */
+static void check_own(struct check *check)
+{
+    const struct fae_config *c = &check->config;
+    const struct fae_tls_opts admin = { .cert = c->admin_cert, .key = c->admin_key, .client_ca = "" };
+    struct fae_tls_ctx *ctx = NULL;
+    char why[700];
+
+    if (*admin.cert) {
+        fae_tls_ctx_new(&ctx, &admin, why, sizeof why);
+        tell_tls(check, "admin", "", ctx, why);
+    }
+    for (unsigned i = 0; i < c->n_listen; i++) {
+        const struct fae_config_listen *l = &c->listen[i];
+        const struct fae_tls_opts opts = { l->cert, l->key, l->client_ca, l->client_cert_required };
+
+        ctx = NULL;
+        if (!*l->cert)
+            continue;
+        fae_tls_ctx_new(&ctx, &opts, why, sizeof why);
+        tell_tls(check, "listen", l->addr, ctx, why);
+    }
+}
+
+static void check_pool_tls(struct check *check, const char *kind, const struct fae_config_pool *pool, const char *ca,
+                           const char *cert, const char *key)
+{
+    const struct fae_tls_client_opts opts = { *ca ? ca : NULL, *cert ? cert : NULL, *key ? key : NULL, false };
+    struct fae_tls_ctx *ctx = NULL;
+    char why[700];
+
+    if (!*ca && !*cert)
+        return;
+    fae_tls_ctx_new_client(&ctx, &opts, why, sizeof why);
+    tell_tls(check, kind, pool->name, ctx, why);
+}
+
+/* All files are read as a start reads them, by whoever asks now. */
+static void check_certificates(struct check *check)
+{
+    const struct fae_config *c = &check->config;
+
+    check_own(check);
+    for (unsigned i = 0; i < c->n_redis; i++)
+        check_pool_tls(check, "redis", &c->redis[i].pool, c->redis[i].ca, c->redis[i].cert, c->redis[i].key);
+    for (unsigned i = 0; i < c->n_mysql; i++)
+        check_pool_tls(check, "mysql", &c->mysql[i].pool, c->mysql[i].ca, c->mysql[i].cert, c->mysql[i].key);
 }
 
 /* ---- servants ---- */
@@ -145,6 +206,8 @@ static int run(struct check *check)
     fae_config_init(&check->config);
     if (check->file)
         knows_servants = check_config(check);
+    if (check->file && knows_servants)
+        check_certificates(check);
     if (check->servants_dir) {
         snprintf(check->config.servants_dir, sizeof check->config.servants_dir, "%s", check->servants_dir);
         knows_servants = true;
