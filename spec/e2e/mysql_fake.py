@@ -212,10 +212,12 @@ class Endless(Fake):
 
 class Holding(Fake):
     """Numbers its connections, holds each SLEEP until it is told to KILL it, and says that it is up for up_s. Told to,
-    it closes what it holds when it is asked for that: before it answers. kills: the numbers that it was told."""
+    it closes what it holds when it is asked for that: before it answers; or it never answers that (freezes). kills: the
+    numbers that it was told. room: connections that it has had when it says that it is full, n_refused times."""
 
-    def __init__(self, up_s, closes=False):
-        self.up_s, self.closes, self.kills, self.held, self.n_asked = up_s, closes, [], {}, 0
+    def __init__(self, up_s, closes=False, freezes=False):
+        self.up_s, self.closes, self.freezes, self.kills, self.held, self.n_asked = up_s, closes, freezes, [], {}, 0
+        self.room, self.n_refused = 1 << 30, 0
         super().__init__([0])
 
     def _serve(self, sock, rnd):
@@ -223,6 +225,10 @@ class Holding(Fake):
             number = self.n_connections
         try:
             with sock:
+                if number > self.room:
+                    self.n_refused += 1
+                    sock.sendall(packet(0, b"\xff" + struct.pack("<H", 1040) + b"Too many connections"))
+                    return
                 sock.sendall(greeting(number=number))
                 self._read(sock)
                 sock.sendall(packet(2, OK))
@@ -239,6 +245,8 @@ class Holding(Fake):
     def _answer(self, command):
         if b"Uptime" in command:
             self.n_asked += 1
+            if self.freezes:
+                threading.Event().wait(30)
             if self.closes:
                 for event in self.held.values():
                     event.set()

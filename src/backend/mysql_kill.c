@@ -131,12 +131,10 @@ static void wait_again(struct fae_mysql_kill *k)
     fae_timer_start(&k->limit, AGAIN_MS);
 }
 
-static void on_pooled(struct fae_pool_ask *ask, enum fae_err err, struct fae_pool_conn *base)
+/* The server that just said that it is full says so to the pool as well: one of its queries may have ended by then. */
+static void pooled(struct fae_mysql_kill *k, enum fae_err err, struct fae_pool_conn *base)
 {
-    struct fae_mysql_kill *k = FAE_CONTAINER(ask, struct fae_mysql_kill, ask);
-
-    k->state = FAE_MYSQL_K_NONE;
-    if (err == FAE_POOL_BUSY) {
+    if (err == FAE_POOL_BUSY || err == FAE_UNAVAILABLE) {
         wait_again(k);
     } else if (err) {
         give_up(k, fae_err_text(err));
@@ -146,23 +144,25 @@ static void on_pooled(struct fae_pool_ask *ask, enum fae_err err, struct fae_poo
     }
 }
 
+static void on_pooled(struct fae_pool_ask *ask, enum fae_err err, struct fae_pool_conn *base)
+{
+    struct fae_mysql_kill *k = FAE_CONTAINER(ask, struct fae_mysql_kill, ask);
+
+    k->state = FAE_MYSQL_K_NONE;
+    pooled(k, err, base);
+}
+
 static void stand_in_line(struct fae_mysql_kill *k)
 {
-    struct fae_pool_conn *base;
+    struct fae_pool_conn *base = NULL;
     enum fae_err err;
 
     k->ask.done = on_pooled;
     err = fae_pool_borrow(k->server->pool, &k->ask, 0, &base); /* k->limit ends it */
-    if (err == FAE_MORE) {
+    if (err == FAE_MORE)
         k->state = FAE_MYSQL_K_IN_LINE;
-    } else if (err == FAE_POOL_BUSY) {
-        wait_again(k);
-    } else if (err) {
-        give_up(k, fae_err_text(err));
-    } else {
-        use(k, fae_mysql_conn_of(base));
-        go(k);
-    }
+    else
+        pooled(k, err, base);
 }
 
 static void on_own_told(struct fae_mysql_conn *conn, void *arg, enum fae_mysql_event event, enum fae_err err,
@@ -297,7 +297,8 @@ static void on_limit(void *arg)
     unsigned n = 0;
 
     release(k, false);
-    for (; front(k) && front(k)->until_ms <= now_ms; n++)
+    /* With those whose time is almost up, for which there is no time to connect again. */
+    for (; front(k) && front(k)->until_ms <= now_ms + AGAIN_MS; n++)
         drop_front(k);
     if (n > 0)
         FAE_WARN("%s: %u queries could not be ended on it in time", k->server->label, n);
