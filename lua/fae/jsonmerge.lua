@@ -14,6 +14,7 @@ local DEPTH_MAX = 64 -- FAE_DEPTH_MAX
 local SIZE_MAX = 4 * 1048576
 local WORK_MAX = 8 * SIZE_MAX -- bytes looked at: what lies in many objects is looked at in each of them
 local OBJECT_BYTES = 256 -- for which an object counts besides its own
+local TURN = 2000 -- keys, or escapes of one, that are looked at before others have their turn: some 10 ms
 
 -- One level of an object: keys[i], as it was written, has values[i], a text, or an Object once one was merged into
 -- it; index[decoded key] = i.
@@ -23,6 +24,19 @@ local work = 0
 
 -- Raised by the parser, and caught by merge.
 local function fail(text) error { json = text } end
+
+local steps = 0
+
+-- After each step. May wait; raises when the task's time is over.
+local function breathe()
+  steps = steps + 1
+  if steps < TURN then return end
+  steps = 0
+  local mine = work
+  local ok, err = core.sleep(0)
+  work = mine -- somebody else's merge may have been on
+  if not ok then error { json = err.message, err = err } end
+end
 
 local function fail_at(i, text) fail(("%s at byte %d"):format(text, i)) end
 
@@ -55,6 +69,7 @@ local function decoded(raw)
   while true do
     local j = find(raw, "\\", i, true)
     if not j then break end
+    breathe()
     parts[#parts + 1] = sub(raw, i, j - 1)
     local c = sub(raw, j + 1, j + 1)
     if c == "u" then
@@ -83,6 +98,7 @@ local function object(text, i)
   i = blanks_end(text, i + 1)
   if byte(text, i) == 125 then return o, i + 1 end
   while true do
+    breathe()
     if byte(text, i) ~= 34 then fail_at(i, "no key where one should be") end
     local stop = value_end(text, i, 1)
     local raw = sub(text, i, stop - 1)
@@ -130,6 +146,7 @@ end
 
 local function merge(old, new)
   for i, raw in ipairs(new.keys) do
+    breathe()
     local value = new.values[i]
     local key = sub(raw, 2, -2)
     if find(key, "\\", 1, true) then key = decoded(key) end
@@ -149,6 +166,7 @@ local function write(o, parts)
   parts[n] = "{"
   for i, raw in ipairs(o.keys) do
     local value = o.values[i]
+    breathe()
     parts[n + 1] = i > 1 and "," .. raw or raw
     parts[n + 2] = ":"
     n = n + 3
@@ -162,29 +180,34 @@ local function write(o, parts)
   parts[n + 1] = "}"
 end
 
--- fn(...) | nil, why: it failed
+local function merged(into, from)
+  local parts = {}
+  merge(into, from)
+  write(into, parts)
+  return table.concat(parts)
+end
+
+-- fn(...) | nil, why: it failed[, err: not for what the texts are]
 local function caught(fn, ...)
   local ok, value = pcall(fn, ...)
   if ok then return value end
   if type(value) ~= "table" or not value.json then error(value, 0) end
-  return nil, value.json
+  return nil, value.json, value.err
 end
 
 --- merge(old, new) -> text of old with new in it | nil, err. BACKEND: old, which was stored, is no JSON object;
--- BAD_ARGS: new is none. Up to 4 MiB and 64 levels each; LIMIT: they have too many objects in common.
+-- BAD_ARGS: new is none. Up to 4 MiB and 64 levels each; LIMIT: they have too many objects in common. May wait.
 function M.merge(old, new)
-  local into, why = caught(parse, old)
-  if not into then return nil, core.err("BACKEND", "what is stored is no JSON object: " .. why) end
+  local into, why, err = caught(parse, old)
+  if not into then return nil, err or core.err("BACKEND", "what is stored is no JSON object: " .. why) end
   local from
-  from, why = caught(parse, new)
-  if not from then return nil, core.err("BAD_ARGS", "what is to be merged is no JSON object: " .. why) end
+  from, why, err = caught(parse, new)
+  if not from then return nil, err or core.err("BAD_ARGS", "what is to be merged is no JSON object: " .. why) end
   work = 0
-  local _
-  _, why = caught(merge, into, from)
-  if why then return nil, core.err("LIMIT", "it is not merged: " .. why) end
-  local parts = {}
-  write(into, parts)
-  return table.concat(parts)
+  local text
+  text, why, err = caught(merged, into, from)
+  if not text then return nil, err or core.err("LIMIT", "it is not merged: " .. why) end
+  return text
 end
 
 --- check(text) -> true | nil, err. BAD_ARGS: it is no JSON object, or not one that merge takes.

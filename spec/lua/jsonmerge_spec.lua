@@ -114,6 +114,20 @@ describe("fae.jsonmerge", function()
     assert.equal("LIMIT", err.code)
     assert.equal(deep, json.merge(deep, ('{"a":'):rep(9) .. "{}" .. ("}"):rep(9)))
   end)
+  it("lets others have their turn", function()
+    local keys, turns, over = {}, 0, false
+    for i = 1, os.getenv "FAE_TEST_GC" and 5000 or 40000 do keys[i] = ('"\\u0061%d":1'):format(i) end
+    local text = "{" .. table.concat(keys, ",") .. "}"
+    fae.spawn(function()
+      while not over do
+        turns = turns + 1
+        if not fae.sleep(0) then return end
+      end
+    end)
+    assert.equal(text, json.merge(text, text))
+    over = true
+    assert.is_true(turns >= 3, turns)
+  end)
   it("takes a megabyte", function()
     local n = os.getenv "FAE_TEST_GC" and 1000 or 200000
     local big = '{"a":[' .. ("1,"):rep(n) .. '1],"b":"' .. ("x"):rep(500000) .. '"}'
