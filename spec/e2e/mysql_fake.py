@@ -247,6 +247,8 @@ class Holding(Fake):
             self.n_asked += 1
             if self.freezes:
                 threading.Event().wait(30)
+            if isinstance(self.up_s, bytes):
+                return result([column(b"a", 253), column(b"b", 253)], lenenc(b"Uptime") + length(len(self.up_s)) + self.up_s)
             if self.closes:
                 for event in self.held.values():
                     event.set()

@@ -478,40 +478,46 @@ def test_a_number_that_may_be_anothers_is_not_killed():
         fake.close()
 
 
+@contextlib.contextmanager
 def end_late(fake, n, more):
     """A node, a client and n calls of it that run on that server; each is given up 20 ms after the one before it."""
     conf = 'mysql "db" { servers = "%s", user = "root", timeout_ms = 600, breaker_percent = 0, max = 32%s }\n' % (fake.addr, more)
-    node = Node(conf, servants={"any.lua": ANY}, expect=["mysql"])
-    c = node.client()
-    calls = []
-    for _ in range(n):
-        calls.append(c.start("any.exec", "db", "UPDATE t SET a = SLEEP(9)"))
-        time.sleep(0.02)
-    wait_until("all of them run", lambda: len(fake.held) == n)
-    return node, c, calls
+    with Node(conf, servants={"any.lua": ANY}, expect=["mysql"]) as node, node.client() as c:
+        calls = []
+        for _ in range(n):
+            calls.append(c.start("any.exec", "db", "UPDATE t SET a = SLEEP(9)"))
+            time.sleep(0.02)
+        wait_until("all of them run", lambda: len(fake.held) == n)
+        yield node, c, calls
+    fake.close()
 
 
 def test_a_server_that_freezes_is_not_asked_for_each_query():
     fake = Holding(1000, freezes=True)
-    node, c, calls = end_late(fake, 20, ", connect_timeout_ms = 100")
-    with node, c:
+    with end_late(fake, 20, ", connect_timeout_ms = 100") as (node, c, calls):
         assert {c.finish(call) for call in calls} == {"UNKNOWN"}
         said = r"(\d+) queries could not be ended on it in time"
         wait_until("all are left alone", lambda: sum(map(int, re.findall(said, node.log()))) == 20)
         assert fake.n_asked <= 12, "a connection for each query whose time was over"
-    fake.close()
+
+
+def test_nothing_is_kept_of_what_a_server_says_to_kill():
+    fake = Holding(b"7" * (48 << 20))
+    with end_late(fake, 1, "") as (node, c, calls):
+        assert c.finish(calls[0]) == "UNKNOWN"
+        wait_until("that was no uptime", lambda: "it does not say how long it is up" in node.log())
+        with open("/proc/%d/statm" % node.worker_pids()[0]) as f:
+            assert int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE") < (44 << 20) * SLOW
 
 
 def test_a_full_server_is_asked_until_there_is_room():
     fake = Holding(1000)
     fake.room = 5
-    node, c, calls = end_late(fake, 5, ", connect_timeout_ms = 10000")
-    with node, c:
+    with end_late(fake, 5, ", connect_timeout_ms = 10000") as (node, c, calls):
         assert {c.finish(call) for call in calls} == {"UNKNOWN"}
         wait_until("it was full several times", lambda: fake.n_refused >= 4)
         fake.room = 1 << 30
         wait_until("all are ended", lambda: sorted(fake.kills) == sorted(fake.held))
-    fake.close()
 
 
 def test_a_reload_while_a_transaction_is_open(server):

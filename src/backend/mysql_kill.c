@@ -81,6 +81,7 @@ static void release(struct fae_mysql_kill *k, bool sound)
         fae_mysql_conn_free(conn);
     else if (conn)
         fae_pool_give(fae_mysql_conn_base(conn), sound);
+    fae_mysql_run_fini(&k->run); /* no answer is kept, whatever a server says */
 }
 
 static void give_up(struct fae_mysql_kill *k, const char *why)
