@@ -24,7 +24,7 @@ local function words(text)
   return set
 end
 
-local reading = words "select values"
+local reading = words "select values table with"
 local writing = words "insert update delete replace create alter drop truncate rename"
 local committing = words "create alter drop truncate rename grant revoke analyze optimize check repair flush"
 local explaining = words "explain describe desc"
@@ -49,7 +49,7 @@ local instead = {
   release_lock = "fae.lock has locks", release_all_locks = "fae.lock has locks", lastval = "NEXTVAL() gives it",
 }
 -- System variables that tell of the statement before.
-local variables = words "last_insert_id identity insert_id warning_count error_count"
+local variables = words "last_insert_id identity insert_id warning_count error_count last_gtid"
 
 -- For words that are looked at always: by their first byte, a bit for each length.
 local lengths = {}
@@ -90,6 +90,13 @@ local function is_variable(sql, from)
   return find(before, "@@$") or find(before, "@@[%a`]+%s*%.%s*$")
 end
 
+-- Is the function whose name begins at `from` one of a database, as mine.sleep()? mariadb_schema has the server's own.
+local function is_of_database(sql, from)
+  if byte(sql, from - 1) ~= 46 then return false end
+  local before = lower(sub(sql, from > 16 and from - 16 or 1, from - 2))
+  return find(before, "[%w_]$") and not find(before, "_schema$")
+end
+
 -- A name that a parenthesis follows, or an @@ precedes.
 local function on_name(about, name, sql, from, stop)
   if variables[name] and is_variable(sql, from) then
@@ -98,8 +105,7 @@ local function on_name(about, name, sql, from, stop)
     bind(about, "@@" .. name)
     return
   end
-  if byte(sql, from - 1) == 46 then return end -- of a database: it is none of the server's own
-  if not stateful[name] or byte(sql, skip(sql, stop) or stop) ~= 40 then return end
+  if not stateful[name] or byte(sql, skip(sql, stop) or stop) ~= 40 or is_of_database(sql, from) then return end
   not_shared(about)
   if name == "last_insert_id" then
     if not is_empty_call(sql, stop) then return end
@@ -139,10 +145,23 @@ local function second(about, word)
   if session[verb] and elsewhere[verb] and elsewhere[verb][word] then about.bound = nil end
 end
 
+-- What EXPLAIN ANALYZE runs.
+local function on_run(about, word, from)
+  about.runs = false
+  if writing[word] then
+    about.kind = "write"
+  elseif word == "with" then
+    about.looks, about.main = true, true
+  else
+    about.looks, about.decided = true, from
+  end
+end
+
 -- One of the first words.
 local function on_early(about, word, before)
   local n = about.n_words
   if n == 1 then second(about, word) end
+  if about.verb == "create" and word == "table" then about.asks = true end -- ... AS SELECT
   if word == "temporary" and (about.verb == "create" or about.verb == "drop") and (n == 1 or before == "replace") then
     about.commits = false
     bind(about, about.verb:upper() .. " TEMPORARY")
@@ -157,9 +176,7 @@ end
 local function on_word(about, sql, from, stop, before)
   local word = stop - from <= KEYWORD_MAX and lower(sub(sql, from, stop - 1)) or ""
   if about.n_words <= 3 then on_early(about, word, before) end
-  if about.runs and (writing[word] or reading[word]) then
-    about.kind, about.runs = writing[word] and "write" or about.kind, false
-  end
+  if about.runs and (writing[word] or reading[word]) then on_run(about, word, from) end
   if about.main and about.depth == 0 and (writing[word] or word == "select") then
     about.main, about.decided = false, from
     if writing[word] then
@@ -221,9 +238,7 @@ local function on_mark(about, sql, i, c)
       not_shared(about)
     end
   elseif c == 64 then
-    local before, after = byte(sql, i - 1), byte(sql, i + 1)
-    local of_a_name = before and (before == 64 or begins_with[before] ~= 0 and begins_with[before] ~= MARK)
-    if not of_a_name and after ~= 64 then about.variable = about.variable or i end -- not root@localhost
+    if byte(sql, i - 1) ~= 64 and byte(sql, i + 1) ~= 64 then about.variable = about.variable or i end
   elseif c == 92 then
     return byte(sql, i + 1) == 78 and i + 2 or i + 1 -- \N is NULL, wherever it ends
   else
@@ -255,7 +270,7 @@ local function pass(about, sql, i)
         repeat
           i = i + 1
           begins = begins_with[byte(sql, i) or 0]
-          if begins == BEYOND then doubt = doubt or i end
+          if begins == BEYOND then doubt = doubt or from end
         until begins ~= LETTER and begins ~= DIGIT and begins ~= BEYOND
         about.n_words = about.n_words + 1
         local len = i - from

@@ -28,8 +28,8 @@ local function unsign(out, n)
   local sign, before = out[n], out[n - 1]
   if sign ~= "-" and sign ~= "+" then return n end
   if before == nil or signed[before] then return n - 1 end
-  local c = class[byte(before)]
-  if c == LETTER or before == ")" or before == "?" or before == "?, ..." or byte(before) == 96 then return n end
+  local c = byte(before)
+  if class[c] == LETTER or before == ")" or before == "?" or before == "?, ..." or c == 96 or c == 64 then return n end
   return n - 1
 end
 

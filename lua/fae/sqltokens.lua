@@ -73,7 +73,7 @@ local function skip(sql, i)
       i = line_end(sql, i)
     elseif c == 45 and byte(sql, i + 1) == 45 then
       local after = byte(sql, i + 2)
-      if after and after > 32 then return i end -- a minus of a minus
+      if after and after > 32 and after ~= 127 then return i end -- a minus of a minus; 127 is a control character
       i = line_end(sql, i)
     elseif c == 47 and byte(sql, i + 1) == 42 then
       local mark = byte(sql, i + 2)
