@@ -529,7 +529,8 @@ SMUGGLED = [
     b"SELECT 'a\\'\\' ' INTO OUTFILE '%s' -- '", b"SELECT '\x95\\' INTO OUTFILE '%s' -- '",
     b"SELECT '\x95\\\\' ' INTO OUTFILE '%s' -- '", b"SELECT 1 AS \x81` INTO OUTFILE '%s' -- `",
     b"SELECT 1 INTO\xa0OUTFILE '%s'", b"SELECT 1 --\xa0'\n INTO OUTFILE '%s' -- '",
-    b"SELECT 'a\\' /*! INTO OUTFILE '%s' */ -- '",
+    b"SELECT 'a\\' /*! INTO OUTFILE '%s' */ -- '", b"SELECT 1 --\x7f'\n INTO OUTFILE '%s' -- '",
+    b"ANALYZE SELECT 1 INTO OUTFILE '%s'", b"ANALYZE FORMAT=JSON SELECT 1 INTO DUMPFILE '%s'",
 ]
 BYTES = [b"\xbf'", b"\xbf' OR 1=1 -- ", b"\x95\\' OR 1=1 -- ", b"\\' OR 1=1 -- ", b"\x81`", b"\xa0", b"a\\", b"\0", b'"']
 
