@@ -169,6 +169,9 @@ local function check_whole(conn, q, names, done)
   if not done.warnings then return true end
   local warned, err = my.conn_ask(conn, q.pool, names.where, "SHOW WARNINGS", {}, 0)
   if not warned then return nil, err end
+  if tonumber(done.warnings) > #warned.rows then -- max_error_count
+    return nil, core.err("BACKEND", "the server has more warnings than it tells of: the text may be cut")
+  end
   for _, row in ipairs(warned.rows) do
     if cut[tonumber(row[2])] then
       return nil, core.err("BACKEND", ("the column cannot hold the merged text: %s"):format(row[3]))

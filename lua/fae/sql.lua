@@ -84,10 +84,11 @@ local function is_empty_call(sql, i)
   return close ~= nil and byte(sql, close) == 41
 end
 
--- Is what ends before `from` the beginning of a system variable: @@, @@session., and with comments in it?
-local function is_variable(sql, from)
-  local before = sub(sql, from > 64 and from - 64 or 1, from - 1):gsub("/%*.-%*/", " ")
-  return find(before, "@@$") or find(before, "@@[%a`]+%s*%.%s*$")
+-- Is the name at `from` that of a system variable? Behind @@, or @@session. with whatever comments between them.
+local function is_variable(about, from)
+  local at = about.at
+  if not at then return false end
+  return from == at + 2 or (about.dot or 0) > at and about.n_words - about.at_words <= 2
 end
 
 -- Is the function whose name begins at `from` one of a database, as mine.sleep()? mariadb_schema has the server's own.
@@ -99,13 +100,15 @@ end
 
 -- A name that a parenthesis follows, or an @@ precedes.
 local function on_name(about, name, sql, from, stop)
-  if variables[name] and is_variable(sql, from) then
+  if about.bound and about.left == "id" then return end -- no worse can come
+  if variables[name] and is_variable(about, from) then
     not_shared(about)
     about.left = "id"
     bind(about, "@@" .. name)
     return
   end
-  if not stateful[name] or byte(sql, skip(sql, stop) or stop) ~= 40 or is_of_database(sql, from) then return end
+  if not stateful[name] or not about.cacheable and not instead[name] then return end
+  if byte(sql, skip(sql, stop) or stop) ~= 40 or is_of_database(sql, from) then return end
   not_shared(about)
   if name == "last_insert_id" then
     if not is_empty_call(sql, stop) then return end
@@ -201,7 +204,7 @@ for c = 0, 255 do
 end
 for c = 128, 255 do begins_with[c] = BEYOND end
 for c in ("'\"`"):gmatch "." do begins_with[byte(c)] = QUOTE end
-for c in (";:#-/@\\()"):gmatch "." do begins_with[byte(c)] = MARK end
+for c in (";:#-/@\\()."):gmatch "." do begins_with[byte(c)] = MARK end
 
 -- Behind the quoted text that begins at i, and where it may end for other servers, or go on; or nil. A backslash means
 -- nothing in names, with NO_BACKSLASH_ESCAPES, and as the second half of a character of GBK, Big5 or SJIS, as ` may be.
@@ -238,7 +241,13 @@ local function on_mark(about, sql, i, c)
       not_shared(about)
     end
   elseif c == 64 then
-    if byte(sql, i - 1) ~= 64 and byte(sql, i + 1) ~= 64 then about.variable = about.variable or i end
+    if byte(sql, i + 1) == 64 then
+      about.at, about.at_words = i, about.n_words
+      return i + 2
+    end
+    about.variable = about.variable or i
+  elseif c == 46 then
+    about.dot = i
   elseif c == 92 then
     return byte(sql, i + 1) == 78 and i + 2 or i + 1 -- \N is NULL, wherever it ends
   else

@@ -59,12 +59,21 @@ local function fold_group(out, n, open, starts)
   return open - 1
 end
 
+-- Of a list of groups that ends somewhere inside one: how many tokens are left without that one.
+local function whole_groups(out, n, open, starts)
+  if open and out[open - 1] == "," and (starts[open - 2] or out[open - 2] == ", ...") then n = open - 1 end
+  if out[n] == "," and (starts[n - 1] or out[n - 1] == ", ...") then n = n - 1 end
+  return n
+end
+
 local function tokens_of(sql)
   local out, n, opens, depth, starts, i = {}, 0, {}, 0, {}, 1
+  local cut = #sql > DIGESTED_MAX
+  if cut then sql = sub(sql, 1, DIGESTED_MAX) end
   while n < TOKENS_MAX do
     local kind, from, stop = token(sql, i)
-    if kind == END then return out, n, false end
-    if kind == EXECUTABLE or from > DIGESTED_MAX then return out, n, true end
+    if kind == END then return out, cut and whole_groups(out, n, depth > 0 and opens[1], starts) or n, cut end
+    if kind == EXECUTABLE then return out, n, true end
     local text
     if kind == WORD or kind == VARIABLE or kind == SYMBOL then
       text = lower(sub(sql, from, stop - from > WORD_MAX and from + WORD_MAX - 1 or stop - 1))

@@ -544,7 +544,8 @@ def test_servers_that_read_strings_otherwise(tmp_path):
             server.sql("CREATE DATABASE g CHARACTER SET utf8mb4; CREATE TABLE g.t (id INT PRIMARY KEY AUTO_INCREMENT,"
                        "b VARBINARY(60), s VARCHAR(60)); CREATE TABLE g.doc (id INT PRIMARY KEY, body LONGTEXT,"
                        "short VARCHAR(10) NOT NULL DEFAULT '{}');"
-                       "INSERT INTO g.doc (id, body) VALUES (1, '{}')")
+                       "INSERT INTO g.doc (id, body) VALUES (1, '{}'); CREATE TABLE g.worded (id VARCHAR(9), short"
+                       " VARCHAR(10)); INSERT INTO g.worded SELECT CONCAT(seq, 'x'), '{}' FROM g.seq_1_to_200")
             charsets = ["utf8mb4", "latin1", "gbk", "sjis"]
             text = "".join(pool(charset, server, "g", ', charset = "%s"' % charset) for charset in charsets)
             with Node(text) as n, n.client() as c:
@@ -568,6 +569,10 @@ def test_servers_that_read_strings_otherwise(tmp_path):
                 err = c.error("my.merge", "utf8mb4", "doc", None, {"id": 1}, "short", '{"a":"longer than it may be"}')
                 assert err.code == "BACKEND" and "short" in err.text, (mode, err.text)
                 assert rows(c, "SELECT short FROM doc WHERE id = 1", pool="utf8mb4") == [["{}"]]
+                # More warnings than max_error_count, that of the text behind them: 200x is compared as 200.
+                err = c.error("my.merge", "utf8mb4", "worded", None, {"id": 200}, "short", '{"a":"longer than it may be"}')
+                assert err.code == "BACKEND", (mode, err.text)
+                assert server.sql("SELECT short FROM g.worded WHERE id = '200x'") == [["{}"]]
                 if "STRICT" not in mode:
                     got = c.call("my.exec", "utf8mb4", "doc", None, "UPDATE doc SET short = 'longer than it may be'")
                     assert got == {"affected": 1, "insert_id": 0, "warnings": 1}

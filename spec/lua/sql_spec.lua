@@ -112,6 +112,8 @@ local bound = {
   { "select lastval(s)", "NEXTVAL" }, { "select previous value for s", "NEXTVAL" },
   { "select @@last_insert_id", "@@last_insert_id" }, { "select @@session.identity", "@@identity" },
   { "select @@local.`identity`, 1", "@@identity" }, { "select @@session /**/. /* */identity", "@@identity" },
+  { "select @@session" .. ("/* x */"):rep(20) .. ".identity", "@@identity" },
+  { "select @@session. -- x\n identity", "@@identity" }, { "select @@`session`#\n.`identity`", "@@identity" },
   { "select @@warning_count", "@@warning_count" }, { "select @@last_gtid", "@@last_gtid" },
   { "select@a", "(@a)" }, { "select 1 into@a", "(@a)" }, { "select'x',1 in(1)or@a", "(@a)" }, { "select@`a`", "(@)" },
   { "select mariadb_schema.last_insert_id()", "insert_id" }, { "select MariaDB_Schema.get_lock('a', 1)", "fae.lock" },
@@ -132,7 +134,7 @@ local bound = {
   { "execute immediate 'select 1'" }, { "xa recover" }, { "xa commit 'x'" }, { "show grants for 'a'@'b'" },
   { "show grants for a@b" }, { "grant select on t to a@b" }, { "create table t (a int comment '@b')" },
   { "select * from t where a = 'x@y' and b = `u`.`v`" }, { "create table temporary (a int)" },
-  { "select @@version, identity from t" },
+  { "select @@version, identity from t" }, { "select @@global.version, t.identity, `identity` from t" },
   { "create procedure p() begin select last_insert_id(), @a; end" }, { "create user 'a'@'b'" },
   { "show columns from warnings" }, { "begin not atomic select 1; end" }, { "select mine.last_insert_id()" },
 }
@@ -218,6 +220,17 @@ describe("fae.digest.of", function()
     for i = 1, 200 do many[i] = ("(%d, 'x%d', now())"):format(i, i) end
     assert.equal(digest.of "insert into t values (1, 'a', now()), (2, 'b', now()), (3, 'c', now())",
       digest.of("insert into t values " .. table.concat(many, ", ")))
+  end)
+  it("is the same for two thousand rows and for more", function()
+    local groups = {}
+    for i = 1, 4000 do groups[i] = ("(%d, now(), 'x%s')"):format(i, ("y"):rep(i % 7)) end
+    local function of(n) return digest.of("insert into t values " .. table.concat(groups, ", ", 1, n)) end
+    assert.equal("insert into t values(?, now(), ?), ... ...", of(2000))
+    for n = 2001, 2030 do assert.equal(of(2000), of(n)) end
+    for n = 1, 30 do
+      groups[1] = ("(1, now(), '%s')"):format(("z"):rep(n))
+      assert.equal("insert into t values(?, now(), ?), ... ...", of(4000))
+    end
   end)
   it("has at most 1024 bytes", function()
     local long = digest.of("select " .. ("column_with_a_name, "):rep(1000) .. "1 from t")
