@@ -63,7 +63,8 @@ end
 -- ---- methods ----
 
 my.method("query", { args = { "string", "string", "any?", "string", "array?", "string?", "map?" }, route = 6,
-  idempotent = true, doc = "pool, table, hint, sql, values, cache key, {ttl_ms, replica}: {cols, rows} of what reads" },
+  idempotent = true, private = true,
+  doc = "pool, table, hint, sql, values, cache key, {ttl_ms, replica}: {cols, rows} of what reads" },
   function(call, pool, name, hint, sql, args, cache_key, options)
     local kept = cache_key and call.method == "my.query" and lib.kept(sql, cache_key, name)
     if kept then return kept end
@@ -79,7 +80,7 @@ my.method("query", { args = { "string", "string", "any?", "string", "array?", "s
     return { cols = result.cols, rows = result.rows }
   end)
 
-my.method("exec", { args = { "string", "string", "any?", "string", "array?", "string?" }, route = 6,
+my.method("exec", { args = { "string", "string", "any?", "string", "array?", "string?" }, route = 6, private = true,
   doc = "pool, table, hint, sql, values, cache key: {affected, insert_id} of what writes" },
   function(_, pool, name, hint, sql, args, cache_key)
     local result, err = lib.exec { pool = pool, table = name, hint = hint, sql = sql, args = args,
@@ -108,7 +109,7 @@ local function statement_of(i, from)
   return q
 end
 
-my.method("bulk_exec", { args = { "array", "map?" },
+my.method("bulk_exec", { args = { "array", "map?" }, private = true,
   doc = "[{pool, table, hint, sql, args, cache_key}, ...], {atomic}: {affected}, the sum; one after the other" },
   function(_, list, options)
     local wishes, err = options_of("bulk_exec", options)
@@ -122,6 +123,7 @@ my.method("bulk_exec", { args = { "array", "map?" },
   end)
 
 my.method("query_shards", { args = { "string", "string", "string", "array?", "map?" }, idempotent = true,
+  private = true,
   doc = "pool, table, sql, values, {replica, rows_max}: {cols, rows, shards, errors} of all shards of that pool" },
   function(_, pool, name, sql, args, options)
     local wishes, err = options_of("query_shards", options)
@@ -134,7 +136,7 @@ my.method("query_shards", { args = { "string", "string", "string", "array?", "ma
     return { cols = result.cols, rows = result.rows, shards = result.shards, errors = result.errors }
   end)
 
-my.method("merge", { args = { "string", "string", "any?", "map", "string", "string", "map?" },
+my.method("merge", { args = { "string", "string", "any?", "map", "string", "string", "map?" }, private = true,
   doc = "pool, table, hint, {column = value} of one row, column, JSON object as text, {cache_key}: the merged JSON" },
   function(_, pool, name, hint, where, column, json, options)
     local wishes, err = options_of("merge", options)
@@ -158,7 +160,8 @@ my.method("stats", { args = { "int?" }, idempotent = true,
 -- ---- fae's own: its arguments, its results, statements of either kind ----
 
 my.method("fae_query", { args = { "string", "string", "int", "string", "array", "string" }, route = 6,
-  alias = "my_query", doc = "pool, table, hintId, sql, argv, cacheKey: {rowsAffected, lastInsertId, cols, rows}" },
+  alias = "my_query", private = true,
+  doc = "pool, table, hintId, sql, argv, cacheKey: {rowsAffected, lastInsertId, cols, rows}" },
   function(_, pool, name, hint, sql, args, cache_key)
     local result, err = lib.either { pool = pool, table = name, hint = hint, sql = sql, args = args,
       cache_key = cache_key, ttl_ms = defaults.cache_ttl_ms }
@@ -166,7 +169,8 @@ my.method("fae_query", { args = { "string", "string", "int", "string", "array", 
   end)
 
 my.method("fae_query_shards", { args = { "string", "string", "string", "array" }, idempotent = true,
-  alias = "my_query_shards", doc = "pool, table, sql, argv: as my_query, of all shards; one that fails fails all" },
+  alias = "my_query_shards", private = true,
+  doc = "pool, table, sql, argv: as my_query, of all shards; one that fails fails all" },
   function(_, pool, name, sql, args)
     local result, err = lib.query_shards { pool = pool, table = name, sql = sql, args = args,
       rows_max = defaults.rows_max }
@@ -179,7 +183,7 @@ my.method("fae_query_shards", { args = { "string", "string", "string", "array" }
   end)
 
 my.method("fae_bulk_exec", { args = { "array", "array", "array", "array", "array", "array" }, alias = "my_bulk_exec",
-  doc = "pools, tables, hintIds, sqls, argv, cacheKeys: the sum of affected rows" },
+  private = true, doc = "pools, tables, hintIds, sqls, argv, cacheKeys: the sum of affected rows" },
   function(_, ...)
     local list, err = old.statements(...)
     if not list then return nil, err end
@@ -189,7 +193,8 @@ my.method("fae_bulk_exec", { args = { "array", "array", "array", "array", "array
   end)
 
 my.method("fae_merge", { args = { "string", "string", "int", "string", "string", "string", "string" },
-  alias = "my_merge", doc = "pool, table, hintId, where, key, column, JSON: {ok, newVal}" },
+  alias = "my_merge", private = true,
+  doc = "pool, table, hintId, where, key, column, JSON: {ok, newVal}" },
   function(_, pool, name, hint, where, key, column, json)
     local conditions, err = merge.parse_where(where)
     if not conditions then return nil, err end

@@ -12,6 +12,7 @@ local NAME = "^[%a_][%w_]*$"
 local ALIAS = "^[%a_][%w_.]*$"
 local option_types = {
   args = "table", timeout_ms = "number", doc = "string", route = "number", idempotent = "boolean", alias = "string",
+  private = "boolean",
 }
 local NAME_MAX = 128
 local TIMEOUT_MAX_MS = 600000

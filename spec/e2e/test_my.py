@@ -57,7 +57,7 @@ def conf(servers, vmap="0-511=User1 512-1023=User2"):
             'shard "User" { lookup_pool = "Lookup", lookup_table = "shards" }\n'
             'shard "Hash" { strategy = "hash", pools = { "User1", "User2" } }\n'
             'shard "Bucket" { strategy = "vbucket", map = "%s" }\n' % vmap +
-            'servant "my" { slow_query_ms = 100 }\n')
+            'servant "my" { slow_query_ms = 100 }\nlimit "my.*" { slow_ms = 100 }\n')
 
 
 @pytest.fixture(scope="module")
@@ -614,6 +614,8 @@ def test_statistics_and_slow_queries(node, servers):
     assert "pool=Global" in line and "digest=" in line
     assert "secret" not in node.log()
     assert "secret" not in json.dumps(node.call("my.stats"))
+    slow = node.ctl("slowlog", "200").stdout
+    assert '"method":"my.query"' in slow and "secret" not in slow
 
 
 # ---- deaths ----

@@ -45,7 +45,7 @@ describe("servants/README.md", function()
       tells(servants, ("\n| `%s` |"):format(option), "option " .. option)
       n = n + 1
     end
-    assert.equal(6, n)
+    assert.equal(7, n)
     for word in pairs(g.methods["s.keys"].fn()) do
       if word:match "^on_" or word:match "_check$" then tells(servants, "\n| `servant." .. word .. "(") end
     end

@@ -42,7 +42,7 @@ static double number_field(lua_State *L, int idx, const char *name, double other
 }
 
 /* register(name, fn, options[, alias]) -> true, or false when the name is taken.  options: args, timeout_ms, route,
- * idempotent. An alias takes the context as an optional first param. */
+ * idempotent, private. An alias takes the context as an optional first param. */
 static int l_register(lua_State *L)
 {
     size_t len, alias_len;
@@ -81,7 +81,9 @@ static int l_register(lua_State *L)
         method->route = (uint32_t)number_field(L, 3, "route", 0);
         lua_getfield(L, 3, "idempotent");
         method->idempotent = lua_toboolean(L, -1);
-        lua_pop(L, 1);
+        lua_getfield(L, 3, "private");
+        method->is_private = lua_toboolean(L, -1);
+        lua_pop(L, 2);
         method->stats_row = fae_stats_row(vm->o.stats, name, len);
     }
     lua_pushvalue(L, 2);

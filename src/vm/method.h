@@ -44,6 +44,7 @@ struct fae_method {
     uint64_t slow_ticks; /* from then on a call is in the slow log */
     uint32_t route;      /* which argument is the key, from 1; 0: none. Kept for the cluster */
     bool idempotent;
+    bool is_private;    /* the slow log does not show its arguments */
     bool context_first; /* alias of fae's old names: the first param may be the context map */
     bool token_first;   /* sys.hello, sys.ctx: the first param may be a map with a token */
     bool any_args;      /* nothing was declared */

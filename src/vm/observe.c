@@ -88,7 +88,7 @@ void fae_observe_parked(struct fae_task *task)
     size_t len, max = vm->o.config->slowlog_args;
 
     task->n_args_kept = 0;
-    if (vm->started != task || !vm->o.slowlog || max == 0 ||
+    if (vm->started != task || !vm->o.slowlog || max == 0 || task->method->is_private ||
         (task->method->slow_ticks == UINT64_MAX && !vm->o.config->sample_one_in))
         return;
     len = (size_t)(req->end - req->params);
@@ -159,6 +159,8 @@ static void find_args(const struct fae_task *task, struct fae_slow_call *call)
 {
     const struct fae_vm *vm = task->vm;
 
+    if (task->method->is_private)
+        return;
     if (task->linked) {
         call->params = task->n_args_kept ? task->args : NULL;
         call->params_len = task->n_args_kept;
