@@ -11,6 +11,7 @@ import pytest
 
 import servers
 from harness import FAE, ROOT, SLOW, Node, RpcError, wait_until
+from mariadb import Mariadb
 
 
 def read(*path):
@@ -80,7 +81,7 @@ def backed():
 
 def test_backends(backed):
     part = README.split("## Backends")[1].split("## Calling it")[0]
-    shown = re.findall(r"^    \$ build/fae (.*)\n    (.*)$", part, re.M)
+    shown = [line for line in re.findall(r"^    \$ build/fae (.*)\n    (.*)$", part, re.M) if "call my." not in line[0]]
     assert len(shown) == 4
     for command, answer in shown:
         assert run(backed, FAE, "call", "-s", backed.tcp, *shlex.split(command)[1:]).rstrip("\n") == answer, command
@@ -111,6 +112,33 @@ def test_the_example_with_both(backed):
 def test_backends_from_php(backed):
     out = run(backed, "php", "lib/php/example/backends.php", backed.unix)
     assert out == 'Blue shoes.\nBlue shoes.\n{"visits":1,"rating":null,"banner":null}\n'
+
+
+def test_mysql():
+    """One server is all of those that the pages name."""
+    page = read("servants", "README.md")
+    pools, = (text for text in blocks("lua", "servants", "README.md") if 'shard "User"' in text)
+    order, = (text for text in blocks("lua", "servants", "README.md") if text.startswith("-- order:"))
+    shop, = (text for text in blocks("lua", "servants", "README.md") if text.startswith('mysql "shop"'))
+    shown = re.findall(r"^    \$ (?:build/)?fae (call my.*)\n    (.*)$", README + page, re.M)
+    assert len(shown) == 3
+    with Mariadb() as server:
+        server.sql("""CREATE DATABASE lookup; CREATE DATABASE users; CREATE DATABASE shop;
+            CREATE USER web@'127.0.0.1'; GRANT ALL ON *.* TO web@'127.0.0.1';
+            CREATE TABLE lookup.user_shards (entityId BIGINT PRIMARY KEY, shardId INT, shardLock INT);
+            INSERT INTO lookup.user_shards VALUES (17, 1, 0);
+            CREATE TABLE users.user (id INT PRIMARY KEY, name TEXT); INSERT INTO users.user VALUES (17, 'ann');
+            CREATE TABLE shop.user LIKE users.user; INSERT INTO shop.user VALUES (17, 'ann');
+            CREATE TABLE shop.stock (article INT PRIMARY KEY, n INT); INSERT INTO shop.stock VALUES (7, 1);
+            CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, user INT, article INT)""")
+        conf = re.sub(r"10\.0\.0\.\d:3306", server.addr, pools + shop)
+        with Node(conf, servants={"order.lua": order}, env={"DB": ""}) as n, n.client() as c:
+            for command, answer in shown:
+                got = run(n, FAE, "call", "-s", n.tcp, *shlex.split(command)[1:])
+                assert json.loads(got) == json.loads(answer), command
+            assert c.call("order.place", 17, 7) == 1
+            assert c.error("order.place", 17, 7).code == "LIMIT"
+            assert c.call("order.show", 1) == {"id": 1, "user": 17, "article": 7}
 
 
 def test_the_first_change(node):
