@@ -18,11 +18,13 @@ local function bad(...) return nil, fae.err("BAD_ARGS", (...):format(select(2, .
 
 -- ---- servant "my" { slow_query_ms = 200, cache_ttl_ms = 60000, rows_max = 100000 } ----
 
+local function is_count(n) return n >= 0 and n % 1 == 0 end
+
 local defaults = { slow_query_ms = 500, cache_ttl_ms = 0, rows_max = 100000 }
 
 for key, value in pairs(config) do
   if defaults[key] == nil then error(("servant \"my\": no option %s"):format(tostring(key))) end
-  if type(value) ~= "number" or value < 0 or value % 1 ~= 0 then
+  if type(value) ~= "number" or not is_count(value) then
     error(("servant \"my\": %s is a number that is not negative"):format(key))
   end
   defaults[key] = value
@@ -55,6 +57,9 @@ local function options_of(what, options)
     wishes[key] = plain(value)
     if type(wishes[key]) ~= kind and value ~= fae.null then
       return bad("my.%s: %s is a %s, not a %s", what, key, kind, type(value))
+    end
+    if key == "rows_max" and wishes[key] and not is_count(wishes[key]) then
+      return bad("my.%s: rows_max is a number of rows, not %s", what, tostring(value))
     end
   end
   return wishes

@@ -52,7 +52,10 @@ local function params_of(args)
   for i = 1, n do
     local value = args[i]
     if value ~= null then
-      if not is_param(value) then return bad("value %d is a %s, which has no form in SQL", i, type(value)) end
+      if not is_param(value) then
+        local what = type(value) == "number" and tostring(value) or "a " .. type(value)
+        return bad("value %d is %s, which has no form in SQL", i, what)
+      end
       list[i] = value
     end
   end

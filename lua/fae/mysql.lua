@@ -145,7 +145,7 @@ end
 
 local function each_on(conn, what, ...)
   local n = select("#", ...)
-  local fn = select(n, ...)
+  local fn = select(n, ...) -- the statement, when there is nothing else
   if type(fn) ~= "function" then error(("mysql:%s takes a function last"):format(what), 3) end
   local args = { ... }
   local result, more = core.mysql_conn_each_begin(conn, BATCH, args[1], n - 2, unpack(args, 2, n - 1))
@@ -159,7 +159,7 @@ end
 function Pool.each(pool, sql, ...)
   check_sql(sql, "each")
   local o = of(pool)
-  if type((select(select("#", ...), ...))) ~= "function" then error("mysql:each takes a function last", 2) end
+  if type((select(-1, nil, ...))) ~= "function" then error("mysql:each takes a function last", 2) end
   local name, refused = check_shared(sql)
   if name then name, refused = shard.pick(o.pool, o.hint) end
   if not name then return nil, refused end

@@ -300,6 +300,9 @@ describe("servant my", function()
       answer = function() return fakes.result("p", { { 1 }, { 2 } }) end
       assert.equal("LIMIT", (code("my.query_shards", "U", "t", "select p from t", nil, { rows_max = 5 })))
       assert.equal(6, #call("my.query_shards", "U", "t", "select p from t", nil, { rows_max = 6 }).rows)
+      for _, n in ipairs { -1, 1.5, 0 / 0, 1 / 0 } do
+        assert.equal("BAD_ARGS", (code("my.query_shards", "U", "t", "select p from t", nil, { rows_max = n })))
+      end
       assert.equal("BAD_ARGS", (code("my.query_shards", "U", "t", "delete from t")))
       assert.equal("BAD_ARGS", (code("my.query_shards", "U", "t", "select 1 for update")))
     end)

@@ -4,6 +4,7 @@
  */
 #include "vm/bind_mysql.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "backend/backends.h"
@@ -110,6 +111,10 @@ static bool take_param(lua_State *L, int idx, int number, struct fae_mysql_param
     case LUA_TBOOLEAN: *p = (struct fae_mysql_param){ .type = FAE_MYSQL_INT, .i = lua_toboolean(L, idx) }; return true;
     case LUA_TNUMBER:
         n = lua_tonumber(L, idx);
+        if (!isfinite(n)) { /* servers make a zero of it, or keep what they cannot read */
+            fae_nil_err(L, FAE_BAD_ARGS, "parameter %d is %f, which has no form in SQL", number, n);
+            return false;
+        }
         if (n >= -9007199254740992.0 && n <= 9007199254740992.0 && n == (lua_Number)(int64_t)n)
             *p = (struct fae_mysql_param){ .type = FAE_MYSQL_INT, .i = (int64_t)n };
         else
