@@ -38,6 +38,7 @@ def pools(server):
         pool("main", server, ", timeout_ms = 5000, wait_ms = 5000"),
         pool("one", server, ", max = 1, statements = 30, timeout_ms = 5000"),
         pool("hurry", server, ", timeout_ms = 300"),
+        pool("few", server, ", max = 1, waiting_max = 0"),
         'mysql "sock" { servers = "unix:%s", user = "root", db = "test", rows_max = 1000, result_max = "1MiB",'
         ' timeout_ms = 10000 }\n' % server.socket,
         'mysql "down" { servers = "127.0.0.1:%d", user = "root" }\n' % free_port(),
@@ -404,6 +405,7 @@ def test_replicas():
             assert primary.sql("SELECT who FROM test.me WHERE id = 2") == [["new"]]
             replica.sql("STOP REPLICA SQL_THREAD")
             wait_until("it is read no longer", lambda: c.call("shop.near", who, 1) == {"value": "primary"}, 10)
+            wait_until("the log says so", lambda: "is not read from: it does not replicate" in node.log(), 10)
             replica.sql("START REPLICA SQL_THREAD")
             wait_until("it is read again", lambda: c.call("shop.near", who, 1) == {"value": "replica"}, 10)
             assert c.call("shop.each_near", "INSERT INTO me VALUES (3, 'x') RETURNING id") == {"value": 1}

@@ -55,10 +55,12 @@ static void leave(struct fae_mysql_server *s, struct fae_permit permit, enum fae
 }
 
 /* What a pool that gave no connection says. */
-static const char *why_none(const struct fae_mysql_server *s, enum fae_err err)
+static const char *why_none(const struct fae_mysql_server *s, enum fae_err err, bool waited)
 {
     const char *why = fae_pool_why(s->pool);
 
+    if (err == FAE_POOL_BUSY)
+        return waited ? s->mysql->why_late : s->mysql->why_crowded;
     return err == FAE_UNAVAILABLE && why && *why ? why : fae_err_text(err);
 }
 
@@ -251,7 +253,7 @@ static void on_connection(struct fae_pool_ask *ask, enum fae_err err, struct fae
     }
     if (err) {
         leave(call->to, call->permit, FAE_BREAKER_VOID);
-        say(call, why_none(call->to, err));
+        say(call, why_none(call->to, err, true));
         if (err != FAE_TIMEOUT && err != FAE_CLOSED && turn_to_primary(call))
             err = try_it(call);
         if (err)
@@ -292,7 +294,7 @@ static enum fae_err try_it(struct fae_mysql_call *call)
     err = borrow_alive(s, call->class.reads, &call->ask, call->deadline_ms, &base);
     if (err && err != FAE_MORE) {
         leave(s, call->permit, FAE_BREAKER_VOID);
-        say(call, why_none(s, err));
+        say(call, why_none(s, err, false));
         return err;
     }
     if (!err)
@@ -384,7 +386,7 @@ static void on_lease(struct fae_pool_ask *ask, enum fae_err err, struct fae_pool
     struct fae_mysql_borrow *b = FAE_CONTAINER(ask, struct fae_mysql_borrow, ask);
 
     leave(b->to, b->permit, err ? FAE_BREAKER_VOID : FAE_BREAKER_OK);
-    b->why = err ? why_none(b->to, err) : NULL;
+    b->why = err ? why_none(b->to, err, true) : NULL;
     b->done(b, err, err ? NULL : new_lease(b->to, base));
 }
 
@@ -406,7 +408,7 @@ enum fae_err fae_mysql_borrow(struct fae_mysql *m, struct fae_mysql_borrow *b, b
     if (err == FAE_MORE)
         return err;
     leave(s, b->permit, err ? FAE_BREAKER_VOID : FAE_BREAKER_OK);
-    b->why = err ? why_none(s, err) : NULL;
+    b->why = err ? why_none(s, err, false) : NULL;
     if (!err)
         *lease_out = new_lease(s, base);
     return err;
@@ -514,6 +516,10 @@ static void *make(const struct fae_backend_env *env, const void *entry)
     m->env = env;
     m->config = *(const struct fae_config_mysql *)entry;
     fae_pool_rule(&m->rule, &m->config.pool);
+    snprintf(m->why_late, sizeof m->why_late, "none of max (%u) connections was free within %u ms", m->rule.max,
+             m->rule.wait_ms);
+    snprintf(m->why_crowded, sizeof m->why_crowded, "waiting_max (%u) calls wait for a connection already",
+             m->rule.waiting_max);
     make_tls(m);
     m->servers = fae_zalloc(sizeof *m->servers * FAE_POOL_SERVERS_MAX);
     for (list = m->config.pool.servers; m->n_servers < 1 && fae_config_word(&list, one); m->n_servers++)

@@ -15,6 +15,7 @@
 #include "wire/msgpack.h"
 
 #define LAG_EVERY_MS 1000u
+#define TOLD_MS 60000     /* between two lines of the log about it */
 #define LAG_KEEP_MS 3000u /* how long an answer is believed */
 
 /* ---- what the pool asks for ---- */
@@ -85,6 +86,27 @@ static uint64_t number_of(const struct fae_mysql_run *run, const char *name)
     return UINT64_MAX;
 }
 
+/* That it is not read from, and that it is again: a line when it changes, and not more than one a minute. */
+static void tell_lag(struct fae_mysql_server *s, const char *refusal)
+{
+    uint64_t now_ms = s->site.loop->now_ms;
+    bool is_near = fae_mysql_server_is_near(s);
+
+    if (is_near == !s->lag_told || (s->lag_told_ms && now_ms < s->lag_told_ms + TOLD_MS))
+        return;
+    s->lag_told = !is_near;
+    s->lag_told_ms = now_ms;
+    if (is_near)
+        FAE_INFO("%s: is read from again", s->label);
+    else if (refusal)
+        FAE_WARN("%s: is not read from: %s", s->label, refusal);
+    else if (s->lag_until_ms == 0)
+        FAE_WARN("%s: is not read from: it does not replicate, or not any more", s->label);
+    else
+        FAE_WARN("%s: is not read from: it is %llu ms behind, replica_lag_max_ms is %llu", s->label,
+                 (unsigned long long)s->lag_ms, (unsigned long long)s->mysql->config.replica_lag_max_ms);
+}
+
 static void on_lag(struct fae_mysql_call *call, enum fae_err err)
 {
     struct fae_mysql_server *s = FAE_CONTAINER(call, struct fae_mysql_server, lag_call);
@@ -93,6 +115,8 @@ static void on_lag(struct fae_mysql_call *call, enum fae_err err)
     s->lag_asked = false;
     if (err == FAE_BACKEND && call->run.fault.number == 1064) /* a server that knows the older word alone */
         s->lag_old_word = !s->lag_old_word;
+    else if (err == FAE_BACKEND)
+        tell_lag(s, call->run.fault.text);
     if (err)
         return;
     seconds = number_of(&call->run, "Seconds_Behind_Master");
@@ -100,6 +124,7 @@ static void on_lag(struct fae_mysql_call *call, enum fae_err err)
         seconds = number_of(&call->run, "Seconds_Behind_Source");
     s->lag_until_ms = seconds == UINT64_MAX ? 0 : s->site.loop->now_ms + LAG_KEEP_MS;
     s->lag_ms = seconds == UINT64_MAX ? 0 : seconds * 1000;
+    tell_lag(s, NULL);
 }
 
 static void ask_lag(struct fae_mysql_server *s)

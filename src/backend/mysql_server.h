@@ -21,7 +21,8 @@ struct fae_mysql_server {
     struct fae_mysql_kill kill;
     /* A replica: how far it is behind. */
     struct fae_mysql_call lag_call;
-    bool lag_asked, lag_old_word;
+    bool lag_asked, lag_old_word, lag_told;
+    uint64_t lag_told_ms;
     uint64_t lag_next_ms, lag_until_ms; /* until when lag_ms is believed */
     uint64_t lag_ms;
 };
@@ -35,6 +36,7 @@ struct fae_mysql {
     struct fae_mysql_server *servers; /* the first one is written to */
     struct fae_tls_ctx *tls;          /* NULL: none is wanted, or tls_why */
     char tls_why[200];
+    char why_late[80], why_crowded[80]; /* what those are told who got no connection */
     struct fae_mysql_classes classes;
 };
 

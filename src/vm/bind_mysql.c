@@ -240,9 +240,12 @@ int fae_mysql_push_result(lua_State *L, void *arg)
 int fae_mysql_push_failure(lua_State *L, const struct fae_mysql_call *call, enum fae_err err)
 {
     const struct fae_mysql_run *run = &call->run;
+    const char *text = *run->fault.text ? run->fault.text : fae_err_text(err), *label = fae_mysql_label(call->server);
 
-    fae_nil_err(L, err, "%s: %s", fae_mysql_label(call->server),
-                *run->fault.text ? run->fault.text : fae_err_text(err));
+    if (err == FAE_BACKEND && run->fault.number) /* whoever takes errors as text has it there */
+        fae_nil_err(L, err, "%s: %u %s", label, run->fault.number, text);
+    else
+        fae_nil_err(L, err, "%s: %s", label, text);
     if (call->retry_after_ms) {
         lua_pushnumber(L, call->retry_after_ms);
         lua_setfield(L, -2, "retry_after_ms");

@@ -79,7 +79,7 @@ describe("fae.mysql", function()
     local err = refused("BACKEND", main:query "selec 1")
     assert.equal(1064, err.detail.errno)
     assert.equal("42000", err.detail.sqlstate)
-    assert.truthy(err.message:find("^mysql main %l+://127.0.0.1:%d+: You have an error"))
+    assert.truthy(err.message:find("^mysql main %l+://127.0.0.1:%d+: 1064 You have an error"))
     assert.equal(1062, refused("BACKEND", main:exec("insert into c values (?, 1)", 1)).detail.errno)
     assert.equal(1146, refused("BACKEND", main:query("select * from nothing where a = ?", 1)).detail.errno)
     assert.equal(10, ok(main:value("select n from c where id = ?", 1)))
@@ -97,6 +97,15 @@ describe("fae.mysql", function()
     refused("UNAVAILABLE", fae.mysql "wrong":query "select 1")
     assert.has_error(function() main.query "select 1" end)
     assert.has_error(function() main:query(7) end)
+  end)
+  it("says for what a call waited in vain", function()
+    local function ask(name) return fae.parallel { function() return fae.mysql(name):query "select 1" end } end
+    for name, why in pairs { one = "none of max (1) connections was free within 200 ms",
+      few = "waiting_max (0) calls wait for a connection already" } do
+      local errors = ok(fae.mysql(name):transaction(function() return { select(2, ask(name)) } end))[1]
+      assert.equal("POOL_BUSY", errors[1].code)
+      assert.truthy(errors[1].message:find(why, 1, true), errors[1].message)
+    end
   end)
   it("takes one result of a procedure, and refuses several", function()
     ok(main:exec "drop procedure if exists p1")
