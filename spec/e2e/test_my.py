@@ -708,3 +708,12 @@ def test_sections_without_secrets(tmp_path):
     done = subprocess.run([FAE, "test", "-c", str(tmp_path / "fae.lua"), str(tmp_path / "section_spec.lua")],
                           capture_output=True, text=True, timeout=60 * SLOW)
     assert done.returncode == 0 and "1 success" in done.stdout, done.stdout
+
+
+def test_a_charset_that_is_none(tmp_path):
+    for charset, code in ("utf9", 78), ("latin1", 0):
+        (tmp_path / "fae.lua").write_text(
+            'mysql "P" { servers = "127.0.0.1:1", user = "u", charset = "%s" }\nservants_dir ""\n' % charset)
+        done = subprocess.run([FAE, "check", "-c", str(tmp_path / "fae.lua")], capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert ("mysql P: there is no charset utf9" in done.stderr) == (code == 78)

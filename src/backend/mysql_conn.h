@@ -144,4 +144,7 @@ void fae_mysql_conn_more(struct fae_mysql_conn *conn, unsigned want);
 void fae_mysql_conn_reset(struct fae_mysql_conn *conn);
 void fae_mysql_conn_check(struct fae_mysql_conn *conn);
 
+/* Does the library know that charset? A server may know fewer. */
+bool fae_mysql_charset_is_known(const char *name);
+
 #endif

@@ -15,6 +15,11 @@
 #include "base/clock.h"
 #include "base/config.h"
 
+bool fae_mysql_charset_is_known(const char *name)
+{
+    return mariadb_get_charset_by_name(name) != NULL;
+}
+
 static void new_handle(struct fae_mysql_conn *c)
 {
     const struct fae_config_mysql *config = c->site->config;

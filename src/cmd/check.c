@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/mysql_conn.h"
 #include "base/buf.h"
 #include "base/config.h"
 #include "base/config_doc.h"
@@ -117,6 +118,19 @@ static void check_pool_tls(struct check *check, const char *kind, const struct f
     tell_tls(check, kind, pool->name, ctx, why);
 }
 
+/* Names that only the library knows. */
+static void check_charsets(struct check *check)
+{
+    for (unsigned i = 0; i < check->config.n_mysql; i++) {
+        const struct fae_config_mysql *m = &check->config.mysql[i];
+
+        if (fae_mysql_charset_is_known(m->charset))
+            continue;
+        check->has_errors = true;
+        fprintf(stderr, "%s: mysql %s: there is no charset %s\n", check->file, m->pool.name, m->charset);
+    }
+}
+
 /* All files are read as a start reads them, by whoever asks now. */
 static void check_certificates(struct check *check)
 {
@@ -206,8 +220,10 @@ static int run(struct check *check)
     fae_config_init(&check->config);
     if (check->file)
         knows_servants = check_config(check);
-    if (check->file && knows_servants)
+    if (check->file && knows_servants) {
         check_certificates(check);
+        check_charsets(check);
+    }
     if (check->servants_dir) {
         snprintf(check->config.servants_dir, sizeof check->config.servants_dir, "%s", check->servants_dir);
         knows_servants = true;
