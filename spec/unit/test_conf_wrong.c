@@ -80,6 +80,8 @@ static const struct {
       "c.lua:1: mysql \"main\": servers: pool main must have one, which is written to; others are replicas, or pools of their "
       "own\n" },
     { "mysql 'main' { servers = 'h:1' }", "c.lua:1: mysql \"main\": user: pool main has none\n" },
+    { "mysql 'main' { servers = 'h:1', user = 'u', password = 4711 }",
+      "c.lua:1: mysql \"main\": password must be text in quotes, not a number\n" },
     { "mysql 'main' { servers = 'h:1', user = 'u', replicas = { 'h:2', 'h:2' } }",
       "c.lua:1: mysql \"main\": replicas: pool main has h:2 twice\n" },
     { "mysql 'main' { servers = 'tls://h:1', user = 'u', cert = 'x' }", "c.lua:1: mysql \"main\": cert needs key\n" },

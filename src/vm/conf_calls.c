@@ -45,6 +45,11 @@ static void not_wanted(lua_State *L, const struct fae_opt *opt, int index, char 
 {
     char shown[64];
 
+    if (opt->secret) {
+        snprintf(why, why_size, "%s must be %s, not a %s", opt->name, wanted[opt->type],
+                 lua_typename(L, lua_type(L, index)));
+        return;
+    }
     snprintf(why, why_size, "%s must be %s, not %s%s", opt->name, wanted[opt->type],
              lua_type(L, index) == LUA_TSTRING ? "the text " : "", fae_conf_show(L, index, shown, sizeof shown));
 }
