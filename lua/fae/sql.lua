@@ -12,17 +12,11 @@ local M = {}
 
 local byte, find, sub, lower = string.byte, string.find, string.sub, string.lower
 local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
-local skip, token = tokens.skip, tokens.token
+local skip, token, words = tokens.skip, tokens.token, tokens.words
 
 local NAME_MAX = 64 -- characters, as the server has it
 local KNOWN_MAX, KNOWN_BYTES = 1000, 4096 -- statements remembered by their text, and how long they may be
 local KEYWORD_MAX = 24 -- bytes of the longest word that means anything here
-
-local function words(text)
-  local set = {}
-  for word in text:gmatch "%S+" do set[word] = true end
-  return set
-end
 
 local reading = words "select values table with"
 local writing = words "insert update delete replace create alter drop truncate rename"

@@ -12,12 +12,7 @@ local KNOWN_MAX, KNOWN_BYTES = 1000, 4096 -- statements remembered by their text
 local DIGESTED_MAX = 32768 -- bytes of a statement that its digest tells of
 local END, WORD, QUOTED, VARIABLE, SYMBOL = tokens.END, tokens.WORD, tokens.QUOTED, tokens.VARIABLE, tokens.SYMBOL
 local EXECUTABLE, LETTER, class, token = tokens.EXECUTABLE, tokens.LETTER, tokens.class, tokens.token
-
-local function words(text)
-  local set = {}
-  for word in text:gmatch "%S+" do set[word] = true end
-  return set
-end
+local words = tokens.words
 
 local values = words "null true false"
 local kept = words "is not default" -- before NULL, where it is no value

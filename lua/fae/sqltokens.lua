@@ -123,6 +123,13 @@ end
 
 M.END, M.WORD, M.NUMBER, M.STRING, M.QUOTED, M.VARIABLE, M.SYMBOL, M.EXECUTABLE = END, WORD, NUMBER, STRING, QUOTED,
   VARIABLE, SYMBOL, EXECUTABLE
+--- words(text) -> the set of its words, which blanks part
+function M.words(text)
+  local set = {}
+  for word in text:gmatch "%S+" do set[word] = true end
+  return set
+end
+
 M.LETTER, M.DIGIT, M.class, M.skip, M.token = LETTER, DIGIT, class, skip, token
 
 return M

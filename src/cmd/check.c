@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * fae check: everything that is wrong with a configuration and its servants, without starting anything. Both run code
- * of the operator's, so both run in checkers, as they do when a node starts.
+ * fae check: everything that is wrong with a configuration, the certificates it names and its servants, without starting
+ * anything. Configuration and servants run code of the operator's, so both run in checkers, as they do when a node starts.
  */
 #include <inttypes.h>
 #include <stdbool.h>
